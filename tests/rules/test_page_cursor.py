@@ -51,8 +51,23 @@ def test_a_changed_cursor_is_refused(place: int, change: int) -> None:
 def test_windows_grow_while_they_are_quick_and_shrink_where_they_are_slow() -> None:
     assert first_window(50, judges=False) == 51
     assert first_window(50, judges=True) == 250
-    assert next_window(250, 0.001, 0.15) == 1_250
-    assert next_window(4_000, 0.001, 0.15) == MAX_WINDOW
-    assert next_window(5_000, 0.02, 0.15) == MAX_WINDOW
-    assert next_window(5_000, 0.1, 0.15) == 2_500
-    assert next_window(1, 9.0, 0.15) == 1
+    assert next_window(250, 0.001, 0.16, 0.15) == 1_250
+    assert next_window(4_000, 0.001, 0.16, 0.15) == MAX_WINDOW
+    assert next_window(5_000, 0.02, 0.16, 0.15) == MAX_WINDOW
+    assert next_window(5_000, 0.1, 0.16, 0.06) == 2_000
+    assert next_window(1, 9.0, 0.16, 0.0) == 1
+    assert next_window(250, 0.0, 0.16, 0.16) == 1_250
+
+
+@given(st.lists(st.floats(1e-7, 1e-3), min_size=30, max_size=30), st.integers(1, 1_000))
+def test_no_window_is_planned_for_more_than_is_left_of_the_budget(costs: list[float], limit: int) -> None:
+    """Each window finds jobs of another cost; what is planned follows from the cost of the one before."""
+    within = 0.15
+    window, left = first_window(limit, judges=True), within
+    for cost in costs:
+        took = window * cost
+        left -= took
+        if left <= 0:
+            break
+        window = next_window(window, took, within, left)
+        assert window == 1 or window * cost <= min(left, within / 4) * 1.000_001

@@ -10,7 +10,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from posthorse.rules.search.text import parse_filter
+from posthorse.rules.search.ways import Range
+from posthorse.rules.search.ways import plan as way_of
+from posthorse.store.base import BoundQuery
 from posthorse.store.operations.claim import few_of_each
+from posthorse.store.operations.finding import Route, look, tally
 from posthorse.store.postgres.connections import LOCAL_SETTINGS, SESSION
 from posthorse.store.postgres.statements import dialect
 from posthorse.store.queries import Queries, Row, Value, rows_as_arrays
@@ -174,6 +179,41 @@ def test_a_claim_from_many_deep_lanes_looks_at_few_of_their_jobs(databases: Migr
             if node["Node Type"].startswith("Index") and node.get("Relation Name") == "ready"
         )
         assert room <= looked_at <= 8 * room
+
+
+@pytest.mark.parametrize("frame", ["jobs_found", "jobs_counted"])
+@pytest.mark.parametrize("window", [250, 1_000])
+def test_a_window_over_many_lanes_reads_few_more_jobs_than_it_gives(
+    databases: MigratedDatabases, frame: str, window: int
+) -> None:
+    """What a window costs must follow from its size, so that it can be fitted to the time that is left."""
+    lanes, jobs = 100, 40_000
+    with databases.fresh("18") as url, psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            f"""INSERT INTO posthorse.jobs (id, lane, seq, created_at, state, arguments)
+            SELECT lpad(to_hex(n), 32, '0')::uuid, 1 + n % {lanes}, n, n, 'completed', '{{}}'
+            FROM generate_series(1, {jobs}) AS n"""
+        )
+        connection.execute(SESSION)
+        on = Route(way_of(parse_filter("queue:mail state:cancelled")), range(1, lanes + 1), Range(), 0)
+        asked = statement_of(frame, on, window)
+        found = plan_of(connection, asked.query, batch=asked.rows, given=asked.values)
+        read = {"jobs_by_lane": 0, "jobs_pkey": 0}
+        for node, _ in walk(found):
+            if node.get("Relation Name") == "jobs":
+                read[node["Index Name"]] += (
+                    node["Actual Rows"] * node["Actual Loops"]
+                    + node.get("Rows Removed by Filter", 0) * node["Actual Loops"]
+                )
+        assert read["jobs_by_lane"] <= 4 * window + 3 * lanes
+        assert window / 2 <= read["jobs_pkey"] <= window
+
+
+def statement_of(frame: str, on: Route, window: int) -> BoundQuery:
+    """Return the query of a look or of a count."""
+    if frame == "jobs_counted":
+        return next(tally(on, after=None, window=window).start())
+    return next(look(on, after=None, window=window, limit=50).start())
 
 
 def check(plan: dict[str, Any], name: str) -> None:

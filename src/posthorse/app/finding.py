@@ -98,7 +98,7 @@ def page_of(app: Posthorse, wanted: Filter, limit: int, after: str | None, withi
         now = monotonic()
         if is_complete or len(found) == limit or now - begun >= seconds:
             break
-        window, before = next_window(window, now - before, seconds), now
+        window, before = next_window(window, now - before, seconds, begun + seconds - now), now
     jobs = [Job[object](app, place.job) for place in found]
     if is_complete or last is None:
         return Page(jobs, None, Searched(back_to=None, complete=True))
@@ -111,7 +111,7 @@ def walk(app: Posthorse, on: Route, after: Position | None, window: int, limit: 
     seen = yield from look_over(app, look(on, after=after, window=window, limit=limit, oldest_first=True))
     if len(seen.found) == limit:  # jobs behind the last one may have been looked at, but were not returned
         return seen._replace(last=seen.found[-1], is_end=False), window
-    return seen, next_window(window, monotonic() - begun, BUDGET)
+    return seen, next_window(window, monotonic() - begun, BUDGET, BUDGET)
 
 
 def count_of(app: Posthorse, wanted: Filter, within: Duration) -> Verb[Count]:
@@ -129,7 +129,7 @@ def count_of(app: Posthorse, wanted: Filter, within: Duration) -> Verb[Count]:
             return Count(number=MAX_COUNT, is_exact=False)
         if seen.is_end or now - begun >= seconds:
             return Count(number=count, is_exact=seen.is_end)
-        window, before = next_window(window, now - before, seconds), now
+        window, before = next_window(window, now - before, seconds, begun + seconds - now), now
 
 
 def exact_count_of(app: Posthorse, wanted: Filter) -> Verb[int]:

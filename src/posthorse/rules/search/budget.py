@@ -22,8 +22,12 @@ def first_window(limit: int, *, judges: bool) -> int:
     return min(MAX_WINDOW, limit * _GROWTH) if judges else limit + 1
 
 
-def next_window(window: int, took: float, within: float) -> int:
-    """Return how many jobs are looked at next, given how long the last window took."""
-    if took * _SHARE * _GROWTH > within:
-        return max(1, window // 2) if took * _SHARE > within else window
-    return min(MAX_WINDOW, window * _GROWTH)
+def next_window(window: int, took: float, within: float, left: float) -> int:
+    """Return how many jobs are looked at next: so many that it takes a part of the budget, and no more than is left of
+    it, if each job takes as long as in the last window.
+
+    So a window takes longer than the whole budget only where jobs are suddenly four times as slow to read.
+    """
+    allowed = max(0.0, min(within / _SHARE, left))
+    fitting = MAX_WINDOW if took <= 0 else int(min(MAX_WINDOW, window * allowed / took))
+    return max(1, min(fitting, window * _GROWTH))

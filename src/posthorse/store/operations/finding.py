@@ -128,7 +128,7 @@ def route(wanted: Filter) -> QuerySteps[Route]:
 @single_operation
 def look(on: Route, *, after: Position | None, window: int, limit: int, oldest_first: bool = False) -> QuerySteps[Look]:
     """Look at the next jobs of a way, `window` at most; return those that match, `limit` at most."""
-    share = _share(on, window, limit)
+    share = _share(on, window, 0 if on.plan.rest else limit)
     name, values = _composed("jobs_found", on, after, window, share, oldest_first=oldest_first)
     rows = yield from TypedQuery(name, FoundRow)(_rows(on), limit=limit, **values)
     found = [_position(on, row.job, row.at, oldest_first) for row in rows]
@@ -139,7 +139,7 @@ def look(on: Route, *, after: Position | None, window: int, limit: int, oldest_f
 @single_operation
 def tally(on: Route, *, after: Position | None, window: int) -> QuerySteps[Tally]:
     """Count the matching ones of the next jobs of a way, `window` at most."""
-    share = _share(on, window, window - 1)
+    share = _share(on, window, 0)
     name, values = _composed("jobs_counted", on, after, window, share, oldest_first=False)
     [row] = yield from TypedQuery(name, CountedRow)(_rows(on), **values)
     last = _position(on, row.last, row.last_at, oldest_first=False)
@@ -170,12 +170,16 @@ def make_cursor_key(key: str) -> QuerySteps[str]:
     return stored
 
 
-def _share(on: Route, window: int, limit: int) -> int:
-    """Return how many jobs of each line are looked at. If no line has more, these are all."""
+def _share(on: Route, window: int, wanted: int) -> int:
+    """Return how many jobs of each line are looked at. If no line has more, these are all.
+
+    All lines together are looked at for twice the window, because a look gives what lies before the first line's end.
+    If so many jobs are `wanted` and all match, each line is looked at for these, so that one look gives them.
+    """
     lines = len(on.lanes) or len(on.plan.tenants) or len(on.plan.causes)
     if on.plan.way not in _MERGED or lines < 2:
         return window - 1
-    return max(1, min(window - 1, max(limit, 2 * window // lines)))
+    return max(1, min(window - 1, max(wanted, 2 * window // lines)))
 
 
 def _composed(

@@ -487,6 +487,50 @@ of_lanes AS MATERIALIZED (
 )
 SELECT id, at FROM of_lanes ORDER BY at {order}, id {order} LIMIT :window
 
+-- ## by_lane
+-- part
+-- Give jobs of lanes. Each lane is looked at for :share jobs. The range ends where the first lane has more than these,
+-- so every lane is known in all of it. Pairs are compared, because no other index has their order: statistics cannot
+-- lead a plan through the jobs of other lanes.
+-- rows: lane int
+WITH ends AS MATERIALIZED (
+    SELECT (
+        SELECT i.id FROM @jobs i
+        WHERE (i.lane, i.id) {beyond} (r.lane, :near) AND (i.lane, i.id) {within} (r.lane, :far)
+        ORDER BY i.lane {order}, i.id {order} LIMIT 1 OFFSET :share
+    ) AS id FROM {rows}
+),
+nearest AS MATERIALIZED (
+    SELECT (SELECT id FROM ends WHERE id IS NOT NULL ORDER BY id {order} LIMIT 1) AS id
+),
+of_lanes AS MATERIALIZED (
+    SELECT i.id FROM nearest CROSS JOIN {rows} CROSS JOIN @jobs i
+    WHERE (i.lane, i.id) {beyond} (r.lane, :near)
+        AND (i.lane, i.id) {within} (r.lane, coalesce(nearest.id, :far))
+)
+SELECT id, CAST(0 AS bigint) AS at FROM of_lanes ORDER BY id {order} LIMIT :window
+
+-- ## by_tenant
+-- part
+-- Give jobs of tenants; as `by_lane`.
+-- rows: tenant text
+WITH ends AS MATERIALIZED (
+    SELECT (
+        SELECT i.id FROM @jobs i
+        WHERE i.tenant IS NOT NULL AND (i.tenant, i.id) {beyond} (r.tenant, :near) AND (i.tenant, i.id) {within} (r.tenant, :far)
+        ORDER BY i.tenant {order}, i.id {order} LIMIT 1 OFFSET :share
+    ) AS id FROM {rows}
+),
+nearest AS MATERIALIZED (
+    SELECT (SELECT id FROM ends WHERE id IS NOT NULL ORDER BY id {order} LIMIT 1) AS id
+),
+of_tenants AS MATERIALIZED (
+    SELECT i.id FROM nearest CROSS JOIN {rows} CROSS JOIN @jobs i
+    WHERE i.tenant IS NOT NULL AND (i.tenant, i.id) {beyond} (r.tenant, :near)
+        AND (i.tenant, i.id) {within} (r.tenant, coalesce(nearest.id, :far))
+)
+SELECT id, CAST(0 AS bigint) AS at FROM of_tenants ORDER BY id {order} LIMIT :window
+
 -- ## by_cause
 -- part
 -- Give dead letters of groups of errors; as `by_lane`.
