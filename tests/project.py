@@ -85,7 +85,7 @@ class Project:
             process = subprocess.Popen(
                 self.command("worker", *words, prelude=prelude),
                 cwd=self.folder,
-                env=self._environment(environment),
+                env=self.environment_of_processes(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
@@ -107,7 +107,7 @@ class Project:
         return subprocess.run(
             self.command(*words),
             cwd=self.folder,
-            env=self._environment(None),
+            env=self.environment_of_processes(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -119,6 +119,7 @@ class Project:
         """Return the command line, with the interpreter of the tests."""
         return [sys.executable, "-P", "-c", f"{prelude}\nfrom posthorse.cli import main; main()", *words]
 
-    def _environment(self, changes: Mapping[str, str | None] | None) -> dict[str, str]:
+    def environment_of_processes(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        """Return the variables that its processes start with."""
         merged = {**os.environ, **self.environment, **(changes or {})}
         return {name: value for name, value in merged.items() if value is not None}

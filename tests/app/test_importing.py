@@ -26,6 +26,7 @@ LIBRARIES = {
     "cronsim",
     "django",
     "multiprocessing",
+    "opentelemetry",
     "prometheus_client",
     "psycopg",
     "rich",
@@ -67,7 +68,8 @@ def test_an_application_that_enqueues_loads_nothing_of_a_worker(tmp_path: Path) 
 
 def test_a_worker_that_does_not_listen_loads_nothing_of_metrics() -> None:
     loaded = loaded_by("import posthorse.processes.supervisor, posthorse.processes.runner")
-    assert not [name for name in loaded if name.startswith(("posthorse.telemetry", "posthorse.processes.http"))]
+    ours = {name for name in loaded if name.startswith(("posthorse.telemetry.", "posthorse.processes.http"))}
+    assert ours == {"posthorse.telemetry.tracing"}
     assert "prometheus_client" not in loaded
 
 

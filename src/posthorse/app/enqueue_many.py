@@ -22,6 +22,7 @@ from posthorse.rules.values.type_mismatch import short
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.connections import UserConnection
 from posthorse.store.operations.submit import Submitted, enqueue
+from posthorse.telemetry.tracing import is_traced
 
 R = TypeVar("R")
 
@@ -54,7 +55,15 @@ class EnqueuesMany(Parts):
             return await adrive(self._enqueue(calls))
 
     def _enqueue(self, calls: Sequence[Call[R]]) -> Verb[list[Job[R]]]:
-        around, jobs = self.registry.middleware.around_enqueue, self._new_jobs(calls)
+        jobs = self._new_jobs(calls)
+        if not jobs or not is_traced():
+            return self._enqueue_around(calls, jobs)
+        from posthorse.telemetry.spans import sending  # here, because it needs OpenTelemetry
+
+        return sending(jobs, lambda jobs: self._enqueue_around(calls, jobs))
+
+    def _enqueue_around(self, calls: Sequence[Call[R]], jobs: Sequence[NewJob]) -> Verb[list[Job[R]]]:
+        around = self.registry.middleware.around_enqueue
         if not around or not jobs:
             return self._submit(calls, jobs)
         from posthorse.app.enqueue_middleware import enqueue_around  # here, because few applications have middleware

@@ -8,6 +8,7 @@ from posthorse import ids
 from posthorse.app.job import Job
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.submit import enqueue_one
+from posthorse.telemetry.tracing import is_traced
 
 if TYPE_CHECKING:
     from posthorse.app.kind import Call
@@ -45,5 +46,7 @@ def _lane_at_once(call: Call[object]) -> int | None:
     if call.connection is not None or not job.is_plain or not app.gate.lets_in(job.lane.queue):
         return None
     if app.store.watched.submitted or app.store.emitter.submitted or app.registry.middleware.around_enqueue:
+        return None
+    if is_traced():
         return None
     return app.store.known_lane(job.lane)

@@ -84,6 +84,10 @@ class JobOptions(ObserverOptions, _CommonOptions, total=False):
     """How long an attempt may take until its process is killed; needs `isolation`."""
     max_memory: Size | None
     """How much memory its processes may use, as bytes or `"512MB"`; needs `isolation`."""
+    trace: Literal["child", "link"] | None
+    """Whether the first attempt continues the trace of the code that enqueues (`"child"`), or each attempt has a
+    trace of its own that links to it (`"link"`).
+    """
     rate: Rate | str | None
     """How many jobs may start in a span of time, across all machines: `"100/s"`, `"10/m"` or
     `ph.Rate("10/s", per="tenant")`.

@@ -72,7 +72,7 @@ class SliceCommitted(msgspec.Struct, frozen=True, kw_only=True):
     """A long job committed a slice.
 
     loop: the name of the loop. items: how many items the slice did. done, total: of the job, as in its progress.
-    slices: how many slices this attempt committed so far.
+    slices: how many slices this attempt committed so far. seconds: how long this one took, its commit left out.
     """
 
     job: str
@@ -85,6 +85,7 @@ class SliceCommitted(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     total: int | None
     slices: int
+    seconds: float
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

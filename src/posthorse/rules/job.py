@@ -12,6 +12,7 @@ import msgspec
 from posthorse.errors import InvalidOption
 from posthorse.rules.progress import Progress
 from posthorse.rules.retry import BackoffNumbers
+from posthorse.rules.trace import TraceContext
 from posthorse.rules.unique import Identity, Remembered
 from posthorse.rules.values.texts import one_line, storable
 from posthorse.rules.values.type_mismatch import short
@@ -71,10 +72,15 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     sequence: str | None = None
     passes_dead: bool = False  # whether later jobs of its sequence go on if it becomes a dead letter
     tenant: str | None = None  # for codecs and for figures of tenants, and set only for those
+    trace: TraceContext | None = None  # set only if a span recorded where the job was enqueued
 
     def encode(self) -> str | None:
         """Return JSON, or None if no option is set."""
         return None if self == _NO_OPTIONS else _encode(self).decode()
+
+    def traced(self, context: TraceContext) -> str | None:
+        """Return the stored form of the same options with a trace context."""
+        return msgspec.structs.replace(self, trace=context).encode()
 
     @classmethod
     def decode(cls, text: str | None) -> Options:

@@ -50,6 +50,7 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
     isolation: str | None = None
     kill_after: float | None = None
     max_memory: int | None = None
+    trace: str = "child"
     rate: Rate | None = None
     concurrency: Concurrency | None = None
     sequence: Sequence | None = None

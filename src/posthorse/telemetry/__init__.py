@@ -1,5 +1,5 @@
-"""What other systems see of Posthorse: metrics for Prometheus.
+"""What other systems see of Posthorse: metrics for Prometheus, and spans of OpenTelemetry.
 
-It reads what is counted anyway, and knows neither the application nor how jobs are run. `prometheus_client` is imported
-only where a page of metrics is written, because it is an extra.
+It knows neither the application nor how jobs are run. `prometheus_client` is imported only where a page of metrics is
+written (`exposition`), `opentelemetry` only in a process that traces (`spans`); both are extras.
 """

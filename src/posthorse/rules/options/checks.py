@@ -119,6 +119,13 @@ def checked_isolation(value: object) -> str:
     )
 
 
+def checked_trace(value: object) -> str:
+    """Check that the value is "child" or "link". Raises InvalidOption."""
+    if value in ("child", "link"):
+        return str(value)
+    raise InvalidOption(f'trace is {short(value)}; it must be "child" or "link"')
+
+
 def checked_memory(value: Size) -> int:
     """Check a size in memory that is large enough for an application; return bytes. Raises InvalidOption."""
     size = as_bytes(value, name="max_memory")

@@ -131,6 +131,15 @@ OPTIONS: tuple[Option, ...] = (
         page="isolation.md",
     ),
     Option(
+        "trace",
+        (JOB,),
+        checks.checked_trace,
+        'whether the first attempt continues the trace of the code that enqueues (`"child"`), or each attempt has a '
+        'trace of its own that links to it (`"link"`)',
+        '`"child"`',
+        page="monitoring.md#traces",
+    ),
+    Option(
         "sequence",
         (JOB, USING, SCHEDULED),
         as_sequence,

@@ -50,6 +50,8 @@ class Journal:
         self.cut_short = UNCUT
         """How often attempts ended within the slice that is next."""
         self.slices_committed = 0
+        self.uncommitted_slice: tuple[str, float] | None = None
+        """The loop of the slice that began last and when it did, on the monotonic clock, until it is committed."""
         self.is_in_transaction = False
         """True inside `batch.transaction()`."""
         self._store = store
@@ -76,8 +78,9 @@ class Journal:
             self.state = CheckpointState.restore(stood.checkpoint, self._texts)
             self.state.failed = failed
 
-    def begin_slice(self, loop: str, *, is_first: bool) -> None:
+    def begin_slice(self, loop: str, began: float, *, is_first: bool) -> None:
         """Begin a slice: until its commit, kept values may be ahead of the cursor, and are not saved without it."""
+        self.uncommitted_slice = loop, began
         self.state.kept.begin(loop, is_first=is_first)
 
     def leave_loop(self, loop: str) -> None:
@@ -148,6 +151,10 @@ class Journal:
                 self._is_doubtful = False
                 if self._emitter.slice_committed:
                     self._tell(done)
+
+    def listen(self, listener: Callable[[SliceCommitted], object]) -> None:
+        """Let a listener hear of committed slices, as `app.listen` does."""
+        self._emitter.subscribe(listener, SliceCommitted)
 
     @property
     def job(self) -> str:
@@ -252,6 +259,7 @@ class Journal:
             raise Interrupted(LOST)
         if done is not None:
             self.slices_committed += 1
+            self.uncommitted_slice = None
             self.cut_short = UNCUT
             self.state.kept.commit(done.loop)
         if saved.request is not None:
@@ -272,5 +280,6 @@ class Journal:
             done=state.done,
             total=state.total,
             slices=self.slices_committed,
+            seconds=done.seconds,
         )
         self._emitter.emit(event)

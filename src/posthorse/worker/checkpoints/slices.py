@@ -316,7 +316,7 @@ class Slices(Generic[T]):
                         return
                 batch = Batch(self._journal, chunk, turn, self._source)
                 failpoint("in_slice")
-                self._journal.begin_slice(self._plan.name, is_first=number == 0)
+                self._journal.begin_slice(self._plan.name, began, is_first=number == 0)
                 if chunk.items:
                     yield batch
                 else:  # only records that cannot be read

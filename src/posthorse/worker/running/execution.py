@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Protocol, cast
 
@@ -25,6 +26,7 @@ from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
 from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
+from posthorse.telemetry.tracing import is_traced
 from posthorse.worker.base.capture import JOB
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.base.stop import StopSignal
@@ -123,6 +125,8 @@ async def run(
         context = None if runnable.journal is None else await _context(runnable, runnable.journal)
         if has_framework():
             middleware = (*CONNECTION_HYGIENE, *middleware)
+        if is_traced():
+            middleware = (_span_around(runnable), *middleware)
         function, inside = kind.function, None
         if middleware or kind.resources is not None:
             inside = Onion(middleware, runnable, asyncio.get_running_loop())
@@ -144,6 +148,23 @@ async def run(
         return _after_return(await _running(runnable, function, args, kwargs), runnable, texts)
     except BaseException as error:
         return _after_error(error, runnable, home)
+
+
+def _span_around(runnable: Runnable) -> Layer:
+    """Return the outermost middleware of an attempt in a process that traces."""
+    from posthorse.telemetry.spans import note_slice, processing  # here, because it needs OpenTelemetry
+
+    claimed, journal = runnable.claimed, runnable.journal
+    if journal is not None:
+        journal.listen(note_slice)
+    span = partial(
+        processing,
+        options=claimed.options,
+        is_first_and_due=claimed.epoch == 1 and claimed.run_at is None,
+        links_always=runnable.kind.options.trace == "link",
+        uncommitted_slice=lambda: None if journal is None else journal.uncommitted_slice,
+    )
+    return Layer(span, is_async=False)
 
 
 def _in_thread(
