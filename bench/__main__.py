@@ -17,6 +17,7 @@ from bench import (
     keep,
     limits,
     lists,
+    logs,
     memory,
     pickup,
     reading,
@@ -48,6 +49,7 @@ ON_REQUEST: dict[str, Measure] = {
     "memory": memory.measure,
     "keep": keep.measure,
     "lists": lists.measure,
+    "logs": logs.measure,
     "reading": reading.measure,
 }
 """Benches that run only if they are named."""

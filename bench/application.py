@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,20 @@ def threaded_noop(first: int, second: int) -> None:
 async def fail(first: int, second: int) -> None:
     """Become a dead letter, on the worker's loop."""
     raise ValueError("it cannot be done")
+
+
+@app.job(logs=True)
+async def tell_in_the_log(lines: int) -> None:
+    """Log some lines, which are kept."""
+    for number in range(lines):
+        logging.getLogger("bench").info("line %d of %d", number, lines, extra={"number": number})
+
+
+@app.job(logs=False)
+async def tell_no_log(lines: int) -> None:
+    """Log the same lines, which are not kept."""
+    for number in range(lines):
+        logging.getLogger("bench").info("line %d of %d", number, lines, extra={"number": number})
 
 
 @app.job

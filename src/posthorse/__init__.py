@@ -68,6 +68,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.unique import Unique
     from posthorse.rules.why.answer import Estimate, Reason, Why
     from posthorse.store.connections import AsyncConnection, Connection
+    from posthorse.worker.base.job_fields import JobFields
     from posthorse.worker.checkpoints.context import Context
     from posthorse.worker.checkpoints.slices import Batch
     from posthorse.worker.checkpoints.sources import Chunk, csv, files, keyset, lines, rows
@@ -107,6 +108,7 @@ __all__ = [
     "JobCancelled",
     "JobError",
     "JobFailed",
+    "JobFields",
     "JobForgotten",
     "JobNotFound",
     "Jobs",
@@ -239,6 +241,7 @@ _HOMES = {
     "Why": "posthorse.rules.why.answer",
     "AsyncConnection": "posthorse.store.connections",
     "Connection": "posthorse.store.connections",
+    "JobFields": "posthorse.worker.base.job_fields",
     "Context": "posthorse.worker.checkpoints.context",
     "Batch": "posthorse.worker.checkpoints.slices",
     "Chunk": "posthorse.worker.checkpoints.sources",

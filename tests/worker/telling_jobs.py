@@ -52,6 +52,11 @@ def forks() -> None:
     os.waitpid(child, 0)
 
 
+@app.job(isolation="process", max_attempts=1, capture_print=True)
+def prints() -> None:
+    print("printed")  # noqa: T201
+
+
 @app.job(isolation="process", max_attempts=1, logs=False)
 def quiet() -> None:
     log.error("not kept")

@@ -230,7 +230,7 @@ def test_odd_records(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None
         log.warning("%d people", "three")
         log.warning("%s", Broken())
         log.warning("\0 \ud800 \x1b[31m", extra={"broken": Broken()})
-        log.warning({"event": "sent", "user": 7})
+        log.warning({"event": "sent", "user": 7, "_logger": log}, extra={"_name": "warning"})  # as structlog does
         log.warning("with the stack", stack_info=True)
 
     job = mail.enqueue()
@@ -241,6 +241,43 @@ def test_odd_records(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None
     assert [line.message for line in lines][-3:] == ["\0 \\ud800 \x1b[31m", "sent", "with the stack"] or lines
     assert lines[-2].fields == {"user": 7}
     assert lines[-1].error is not None
+
+
+# ── what is printed ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_jobs_print_is_kept_on_request(store_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app = ph.Posthorse(store_url, tuning=SOON, capture_print=True)
+
+    def tell(number: int) -> None:
+        print("one", number)  # noqa: T201
+        print("two", end="")  # noqa: T201
+        print(" parts\nand", end="\n")  # noqa: T201
+        sys.stdout.writelines(["three\n"])
+
+    usual, quiet = app.job(kind="usual")(tell), app.job(kind="quiet", capture_print=False)(tell)
+    jobs = [usual.enqueue(1), quiet.enqueue(2)]
+    before = sys.stdout
+    with app.worker():
+        for job in jobs:
+            job.result(timeout=30)
+        print("of the application")  # noqa: T201
+    assert sys.stdout is before
+    assert [(line.logger, line.message) for line in jobs[0].logs()] == [
+        ("print", text) for text in ("one 1", "two parts", "and", "three")
+    ]
+    assert jobs[1].logs() == []
+    shown = capsys.readouterr().out
+    assert shown.count("two parts\nand\nthree\n") == 2
+    assert "of the application" in shown
+    app.close()
+
+
+def test_what_isolated_jobs_print(apart: ph.Posthorse) -> None:
+    job = isolated.prints.enqueue()
+    with apart.worker():
+        job.result(timeout=30)
+    assert said(job) == ["printed"]
 
 
 # ── what is kept, and for which attempt ──────────────────────────────────────────────────────────────

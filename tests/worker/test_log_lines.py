@@ -120,7 +120,7 @@ def test_lines_tell_of_which_job_they_are(project: Project) -> None:
             job.result(timeout=60)
         assert worker.stop() == 0
     log = worker.log
-    assert f"posthorse.worker: job {failing.id} (in_thread, attempt 1): failed in 1 attempt: ValueError" in log
+    assert f"posthorse.worker: job {failing.id} (in_thread, attempt 1): failed in 1 attempt, after 0." in log
     assert f"posthorse.job: from ctx.log [job {failing.id} (in_thread), attempt 1]" in log
     for kind, job in {"in_thread": failing, **completing}.items():
         assert f"shop: from the shop [job {job.id} ({kind}), attempt 1]\n" in log

@@ -100,6 +100,8 @@ class JobOptions(ObserverOptions, _CommonOptions, total=False):
     """Whether what jobs log is stored with them."""
     log_level: LogLevel | int | None
     """The level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`."""
+    capture_print: bool | None
+    """Whether what jobs print is stored with what they log."""
 
 
 class UsingOptions(_CommonOptions, total=False):
@@ -224,6 +226,8 @@ class SettingOptions(TypedDict, total=False):
     """Whether what jobs log is stored with them."""
     log_level: LogLevel | int
     """The level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`."""
+    capture_print: bool
+    """Whether what jobs print is stored with what they log."""
     max_interruptions: int
     """How many workers in a row may be lost while they run a job, without a committed slice in between, before
     the job fails.

@@ -35,6 +35,7 @@ from posthorse.rules.job import State, Status
 from posthorse.rules.options.checks import checked_span
 from posthorse.rules.options.option import Place
 from posthorse.views.job import OutcomeView, UnfinishedView
+from posthorse.worker.assembly import level_of_logs
 from posthorse.worker.base.process import end_gracefully
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.embedded import EmbeddedWorker
@@ -100,8 +101,10 @@ def run(
     ends_at = None if timeout is None else time.monotonic() + checked_span(timeout, name="--timeout")
     _check_usage(kind, resume, key, is_new)
     app = open_application(target, url)
+    level = level_of_logs(app.registry, app.settings)
+    click.get_current_context().with_resource(_heard(level))
     if quiet:
-        click.get_current_context().with_resource(_silence())
+        click.get_current_context().with_resource(_silence(level))
     if resume is not None:
         job = go_on(app, find_id(app, resume))
     else:
@@ -142,7 +145,28 @@ def _shown(quiet: bool, stream: TextIO) -> Follower:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _heard(level: int) -> Iterator[None]:
+    """If the application did not configure logging, let records be made for the logs of jobs.
+
+    They do not reach the screen: without a handler, Python prints warnings and errors alone.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("posthorse")
+    before = root.level, ours.level
+    if not root.handlers and root.level > level:
+        root.setLevel(level)
+        if ours.level == logging.NOTSET:
+            ours.setLevel(logging.WARNING)
+            logging.getLogger("posthorse.job").setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, earlier in zip((root, ours), before, strict=True):
+            logger.setLevel(earlier)
+        logging.getLogger("posthorse.job").setLevel(logging.NOTSET)
+
+
+@contextmanager
+def _silence(level: int) -> Iterator[None]:
     """If the application did not configure logging, show only errors of the job's own log.
 
     Errors that end it are reported in any case.
@@ -150,7 +174,10 @@ def _silence() -> Iterator[None]:
     if logging.getLogger().handlers or logging.getLogger("posthorse").handlers:
         yield
         return
-    levels = {"posthorse": logging.CRITICAL, "posthorse.job": logging.ERROR}
+    jobs, errors = logging.getLogger("posthorse.job"), logging.StreamHandler()
+    errors.setLevel(logging.ERROR)
+    jobs.addHandler(errors)
+    levels = {"posthorse": logging.CRITICAL, "posthorse.job": level}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -159,6 +186,7 @@ def _silence() -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+        jobs.removeHandler(errors)
 
 
 def _work(

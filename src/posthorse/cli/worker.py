@@ -16,6 +16,7 @@ from posthorse.cli.target import json_option, named_target, target_options
 from posthorse.rules.job import checked_name
 from posthorse.rules.labels import as_labels
 from posthorse.version import VERSION
+from posthorse.worker.base.log_formats import LogFormat
 
 KINDS_SHOWN = 12
 
@@ -44,6 +45,12 @@ KINDS_SHOWN = 12
     help="How much to tell on stderr; else info.",
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(["text", "json", "logfmt"]),
+    default="text",
+    help="How to write it: for people, with colours on a terminal, or for programs; else text.",
+)
+@click.option(
     "--listen",
     "listen_at",
     metavar="HOST:PORT",
@@ -57,6 +64,7 @@ def worker(
     processes: int,
     concurrency: int,
     log_level: str,
+    log_format: LogFormat,
     listen_at: str | None,
     target: str | None,
     url: str | None,
@@ -106,6 +114,7 @@ def worker(
         processes=processes,
         concurrency=concurrency,
         log_level=log_level,
+        log_format=log_format,
         folder=folder,
         listen_at=listen_at,
     )

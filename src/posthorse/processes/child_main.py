@@ -23,7 +23,7 @@ from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
 from posthorse.store.patience import wait_as, worker_waiting
-from posthorse.worker.base import signals
+from posthorse.worker.base import printing, signals
 from posthorse.worker.base.capture import RECORDER, capture
 from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.base.launch import import_before_the_project, inherited_socket
@@ -140,15 +140,23 @@ class ChildMain:
         except PosthorseError as error:
             return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
         turn.prepare(app, self._plan.longest_transaction)
-        capture()
-        hear_from(turn.begin.log_level)
-        self._logs.begin(turn.claimed.job, turn.claimed.epoch, turn.begin.log_level)
+        self._begin_logs(turn)
         try:
             outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry, life.resources)
         finally:
             self._logs.end()
         slices = 0 if turn.journal is None else turn.journal.slices_committed
         return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
+
+    def _begin_logs(self, turn: JobInChild) -> None:
+        begin, claimed = turn.begin, turn.claimed
+        capture()
+        hear_from(begin.log_level)
+        if begin.captures_print:
+            printing.begin()
+        self._logs.begin(
+            claimed.job, claimed.epoch, begin.log_level, tenant=begin.tenant, keeps_prints=begin.captures_print
+        )
 
     async def _outcome_of(
         self, turn: JobInChild, home: str, registry: Registry, resources: ProcessResources
@@ -243,7 +251,7 @@ def main(descriptor: int) -> None:
     sys.path[:], sys.argv[:] = plan.path, plan.arguments
     # The runner decides when a child stops.
     signals.stay()
-    configure_logging(plan.log_level)
+    configure_logging(plan.log_level, plan.log_format)
     _run(ChildMain(plan, channel, told))
     end_gracefully(0)
 

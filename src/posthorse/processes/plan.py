@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from posthorse.worker.base.log_formats import LogFormat
+
 UNUSABLE = 78
 """Exit code (EX_CONFIG of sysexits.h) of a runner that would fail again after a restart."""
 
@@ -39,6 +41,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     concurrency: int
     """How many jobs a runner runs at once."""
     log_level: str
+    log_format: LogFormat
     folder: str | None
     """The folder where the worker was started, even if the application changes the current folder when imported."""
     reports_counts: bool = False

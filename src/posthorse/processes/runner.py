@@ -199,7 +199,7 @@ def main(descriptor: int) -> None:
     die_with_parent(plan.parent)
     # Terminals and service managers signal whole groups, but the supervisor decides when a runner stops.
     signals.stay()
-    configure_logging(plan.worker_plan.log_level)
+    configure_logging(plan.worker_plan.log_level, plan.worker_plan.log_format)
     import_before_the_project(plan.backend)
     try:
         process = RunnerMain(plan, control_pipe, messages)

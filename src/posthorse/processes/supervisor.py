@@ -47,6 +47,7 @@ from posthorse.store.operations.tallies import Counted
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.worker.assembly import begin_maintenance, make_heart
 from posthorse.worker.base.launch import current_folder
+from posthorse.worker.base.log_formats import LogFormat
 from posthorse.worker.base.log_lines import configure_logging
 from posthorse.worker.base.process import described
 from posthorse.worker.base.unanswered_calls import ends_once_told, ends_while_answered
@@ -78,6 +79,7 @@ def supervise(
     processes: int,
     concurrency: int,
     log_level: str = "info",
+    log_format: LogFormat = "text",
     folder: str | None = None,
     listen_at: str | None = None,
 ) -> int:
@@ -87,7 +89,7 @@ def supervise(
     not fit, 70 if no runner can start. `folder` is where the worker was started, for an application that changed the
     current folder when imported. `listen_at`: HOST:PORT for metrics and probes.
     """
-    configure_logging(log_level)
+    configure_logging(log_level, log_format)
     folder = folder or current_folder()
     try:
         app = load_application(target)
@@ -99,7 +101,17 @@ def supervise(
     except PosthorseError as error:
         log.error("%s", error)
         return 2
-    plan = WorkerPlan(target, url, tuple(queues), tuple(labels), concurrency, log_level, folder, listening is not None)
+    plan = WorkerPlan(
+        target=target,
+        url=url,
+        queues=tuple(queues),
+        labels=tuple(labels),
+        concurrency=concurrency,
+        log_level=log_level,
+        log_format=log_format,
+        folder=folder,
+        reports_counts=listening is not None,
+    )
     supervisor = Supervisor(app, plan, processes, listening)
     try:
         return asyncio.run(supervisor.run())

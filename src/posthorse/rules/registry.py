@@ -58,6 +58,7 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
     keep: Keep | None = None
     logs: bool | None = None
     log_level: int | None = None
+    capture_print: bool | None = None
     aliases: tuple[str, ...] = ()
 
 

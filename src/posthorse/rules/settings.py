@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether what jobs log is stored, for kinds that do not say that themselves."""
     log_level: int = 20
     """From which level on; as numbers of `logging`."""
+    capture_print: bool = False
+    """Whether what jobs print is stored, too."""
     max_interruptions: int = 10
     """How many workers a job may lose in a row, without a committed slice, before it fails for good."""
 

@@ -34,7 +34,7 @@ from posthorse.worker.running.completer import Completer
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.in_process import InProcessExecutor
-from posthorse.worker.running.job_logs import JobLogs
+from posthorse.worker.running.job_logs import JobLogs, level_of_kind
 from posthorse.worker.running.job_loop import JobLoop, Stages
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.request_poller import RequestPoller
@@ -72,6 +72,12 @@ def make_runner(
     )
 
 
+def level_of_logs(registry: Registry, settings: Settings) -> int:
+    """Return the lowest level from which lines of any kind are recorded."""
+    kinds = [registry[kind].options for kind in registry]
+    return min((level_of_kind(kind, settings.log_level, is_off=not settings.logs) for kind in kinds), default=OFF)
+
+
 def make_job_loop(
     store: Store,
     registry: Registry,
@@ -94,8 +100,17 @@ def make_job_loop(
     `report` receives what the runner counted, every ten seconds.
     """
     longest = settings.lease / 3
-    logs = JobLogs(store, runner.id, registry.packing, level=settings.log_level, is_off=not settings.logs)
-    hear_from(min((logs.level_of_kind(registry[kind].options) for kind in registry), default=OFF))
+    kinds = [registry[kind].options for kind in registry]
+    logs = JobLogs(
+        store,
+        runner.id,
+        registry.packing,
+        level=settings.log_level,
+        is_off=not settings.logs,
+        captures_print=settings.capture_print,
+        kinds=kinds,
+    )
+    hear_from(level_of_logs(registry, settings))
     executors = Executors(
         registry,
         in_process=InProcessExecutor(

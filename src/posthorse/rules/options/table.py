@@ -403,6 +403,14 @@ OPTIONS: tuple[Option, ...] = (
         page="logs.md#which-lines-are-stored",
     ),
     Option(
+        "capture_print",
+        (JOB, SETTING),
+        flag("capture_print"),
+        "whether what jobs print is stored with what they log",
+        "False",
+        page="logs.md#print",
+    ),
+    Option(
         "max_interruptions",
         (SETTING,),
         setting_count("max_interruptions"),

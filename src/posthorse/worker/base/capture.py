@@ -31,7 +31,9 @@ MAX_MESSAGE, MAX_ERROR = 8_000, 8_000
 OWN_FIELDS = ("job_id", "kind", "attempt", "tenant")
 """What Posthorse itself adds to records."""
 
-_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", *OWN_FIELDS}
+_OF_STRUCTLOG = frozenset(("_logger", "_name", "exc_info", "stack_info"))
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NOT_EXTRA = _USUAL | _OF_STRUCTLOG | frozenset(OWN_FIELDS)
 
 
 class Recorder(Protocol):
@@ -43,6 +45,14 @@ class Recorder(Protocol):
 
     def take(self, job: JobInContext, line: bytes) -> None:
         """Take an encoded line."""
+        ...
+
+    def keeps_prints_of(self, job: JobInContext) -> bool:
+        """Return whether what the job prints is kept, too."""
+        ...
+
+    def tenant_of(self, job: JobInContext) -> str | None:
+        """Return the tenant of a job that runs."""
         ...
 
 
@@ -66,7 +76,7 @@ class CapturingHandler(logging.Handler):
                     recorder.take(job, encoded(record))
             except Exception:
                 self.handleError(record)
-        if logging.root.handlers == [self]:
+        if len(logging.root.handlers) == 1:
             _leave_to_last_resort(record)
         return True
 
@@ -110,8 +120,8 @@ def capture() -> None:
 
 def encoded(record: logging.LogRecord) -> bytes:
     """Return a record as a line."""
-    message, fields = _message_in(record)
-    fields |= {name: value for name, value in vars(record).items() if name not in _USUAL}
+    message, fields = message_in(record)
+    fields = {name: value for name, value in fields.items() if name not in OWN_FIELDS} | extra_of(record)
     return encode_line(
         StoredLine(
             int(record.created * 1e6),
@@ -119,16 +129,21 @@ def encoded(record: logging.LogRecord) -> bytes:
             record.name,
             message[:MAX_MESSAGE],
             plain_fields(fields),
-            _error_in(record),
+            traceback_in(record),
         )
     )
 
 
-def _message_in(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
+def extra_of(record: logging.LogRecord) -> dict[str, object]:
+    """Return what was given as `extra=`, without what Posthorse and structlog add."""
+    return {name: value for name, value in vars(record).items() if name not in _NOT_EXTRA}
+
+
+def message_in(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
     """Return the message, and fields that are a part of it: structlog may pass a dictionary to the formatter."""
     said = cast("object", record.msg)
     if isinstance(said, Mapping):
-        told = dict(cast("Mapping[str, object]", said))
+        told = {name: value for name, value in cast("Mapping[str, object]", said).items() if name not in _OF_STRUCTLOG}
         return str(told.pop("event", "")), told
     try:
         return record.getMessage(), {}
@@ -136,7 +151,8 @@ def _message_in(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
         return f"{record.msg} {record.args} (not formatted: {message_of(error)})", {}
 
 
-def _error_in(record: logging.LogRecord) -> str | None:
+def traceback_in(record: logging.LogRecord) -> str | None:
+    """Return the traceback of a record, and its stack; None if it has neither."""
     told = ""
     if record.exc_info and record.exc_info[0] is not None:
         told = "".join(traceback.format_exception(*record.exc_info))
@@ -149,10 +165,13 @@ def _error_in(record: logging.LogRecord) -> str | None:
 
 def _leave_to_last_resort(record: logging.LogRecord) -> None:
     """Print a warning that no other handler takes, as `logging` does if there is no handler at all."""
-    logger: logging.Logger | None = logging.getLogger(record.name)
+    last = logging.lastResort
+    if last is None or record.levelno < last.level:
+        return
+    found = logging.Logger.manager.loggerDict.get(record.name)
+    logger: logging.Logger | None = found if isinstance(found, logging.Logger) else logging.root
     while logger is not None:
         if any(handler is not CAPTURING for handler in logger.handlers):
             return
         logger = logger.parent if logger.propagate else None
-    if logging.lastResort is not None and record.levelno >= logging.lastResort.level:
-        logging.lastResort.handle(record)
+    last.handle(record)

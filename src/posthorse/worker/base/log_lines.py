@@ -1,32 +1,36 @@
-"""Log lines of a worker's processes: one for each record, with the job whose code wrote it."""
+"""The log of a worker's own processes: where it goes, its level and its format."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
-from posthorse.worker.base.capture import JOB
+from posthorse.worker.base.log_formats import LogFormat, formatter_for
 from posthorse.worker.base.loggers import OF_JOBS, ROOT, keep_loggers
 
-_ours: list[logging.Handler] = []
-"""The handler of this process; none in a process that is not ours."""
+_ours: list[tuple[logging.Handler, LogFormat]] = []
+"""The handler of this process, and its format; none in a process that is not ours."""
 
 
-def configure_logging(level: str | int) -> None:
+def configure_logging(level: str | int, log_format: LogFormat = "text") -> None:
     """Log to stderr, one line for each record, from this level on, given by name or number."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"))
+    handler.setFormatter(formatter_for(log_format, sys.stderr))
     handler.setLevel(level.upper() if isinstance(level, str) else level)
     logging.basicConfig(level=handler.level, handlers=[handler])
-    _ours[:] = [handler]
+    _ours[:] = [(handler, log_format)]
     keep_loggers()
 
 
 def log_level() -> int:
     """Return the level of the log of this process."""
-    if _ours and _ours[0] in logging.root.handlers:
-        return _ours[0].level
-    return logging.root.getEffectiveLevel()
+    handler = _handler()
+    return logging.root.getEffectiveLevel() if handler is None else handler.level
+
+
+def log_format() -> LogFormat:
+    """Return the format of the log of this process."""
+    return _ours[0][1] if _ours else "text"
 
 
 def hear_from(level: int) -> None:
@@ -34,19 +38,15 @@ def hear_from(level: int) -> None:
 
     If the application has configured logging, its levels stay.
     """
-    if _ours and _ours[0] in logging.root.handlers and logging.root.level > level:
+    handler = _handler()
+    if handler is not None and logging.root.level > level:
         ours = logging.getLogger(ROOT)
         if ours.level == logging.NOTSET:
-            ours.setLevel(_ours[0].level)
+            ours.setLevel(handler.level)
         logging.getLogger(OF_JOBS).setLevel(level)
         logging.root.setLevel(level)
 
 
-class _Line(logging.Formatter):
-    """A line of the log; records of a job's code, and of libraries that it calls, are followed by the job."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as the base has it
-        line = super().formatMessage(record)
-        job = JOB.get()
-        names_it_itself = record.name.startswith("posthorse.") and record.name != OF_JOBS
-        return line if job is None or names_it_itself else f"{line} [job {job[0]} ({job[1]}), attempt {job[2]}]"
+def _handler() -> logging.Handler | None:
+    """Return the handler of this process, unless the application removed it."""
+    return _ours[0][0] if _ours and _ours[0][0] in logging.root.handlers else None

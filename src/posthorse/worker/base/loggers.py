@@ -12,6 +12,7 @@ import logging
 import traceback
 
 from posthorse.rules.values.texts import is_one_line, message_of, one_line
+from posthorse.worker.base.job_fields import JobLabel
 
 ROOT = "posthorse"
 OF_JOBS = "posthorse.job"
@@ -56,7 +57,7 @@ class _Quoted:
         return one_line(repr(self._value), MAX_TEXT)
 
 
-_AS_THEY_ARE = (int, float, _Quoted)
+_AS_THEY_ARE = (int, float, _Quoted, JobLabel)
 
 
 def _is_harmless(arg: object) -> bool:

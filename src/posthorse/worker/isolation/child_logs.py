@@ -31,16 +31,19 @@ class ChildLogs:
         self._lock = threading.RLock()
         self._job: tuple[str, int] | None = None
         self._level = OFF
+        self._keeps_prints = False
+        self._tenant: str | None = None
         self._sent = 0
         self._sent_at = 0.0
         self._waiting: list[bytes] = []
         self._has_some = threading.Event()
         self._sender: threading.Thread | None = None
 
-    def begin(self, job: str, epoch: int, level: int) -> None:
+    def begin(self, job: str, epoch: int, level: int, *, tenant: str | None = None, keeps_prints: bool = False) -> None:
         """Record the lines of a job from now on."""
         with self._lock:
-            self._job, self._level, self._sent = (job, epoch), level, 0
+            self._keeps_prints = keeps_prints
+            self._job, self._level, self._sent, self._tenant = (job, epoch), level, 0, tenant
 
     def end(self) -> None:
         """Send what waits, and take nothing more of this job."""
@@ -51,6 +54,14 @@ class ChildLogs:
     def level_of(self, job: JobInContext) -> int:
         """Return the level from which lines of a job are recorded; OFF for a job that has ended."""
         return self._level if self._job == (job[0], job[3]) else OFF
+
+    def keeps_prints_of(self, job: JobInContext) -> bool:
+        """Return whether what the job prints is kept, too."""
+        return self._keeps_prints and self._job == (job[0], job[3])
+
+    def tenant_of(self, job: JobInContext) -> str | None:
+        """Return the tenant of the job that runs."""
+        return self._tenant if self._job == (job[0], job[3]) else None
 
     def take(self, job: JobInContext, line: bytes) -> None:
         """Take a line of the job that runs."""

@@ -16,7 +16,7 @@ from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
 from posthorse.store.store import Store
 from posthorse.worker.base.launch import STARTED_IN
-from posthorse.worker.base.log_lines import log_level
+from posthorse.worker.base.log_lines import log_format, log_level
 from posthorse.worker.base.signals import seconds_since_signal
 from posthorse.worker.isolation.child_process import ChildProcess, start_child
 from posthorse.worker.isolation.code_location import CodeLocation, NotFound, location_of
@@ -117,6 +117,8 @@ class ChildPool:
             location=location,
             timeout=running.timeout,
             max_memory=options.max_memory,
+            tenant=running.options.tenant or running.lane.tenant or None,
+            captures_print=self._logs.captures_print(running.kind.options),
             log_level=self._logs.level_of_kind(running.kind.options),
         )
         ended = await child.run(
@@ -161,6 +163,7 @@ class ChildPool:
             arguments=sys.argv,
             longest_transaction=self._longest_transaction,
             log_level=log_level(),
+            log_format=log_format(),
             backend=type(self._store.backend).__module__,
         )
         return await start_child(plan, None if self._target is None else STARTED_IN)

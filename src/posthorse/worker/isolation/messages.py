@@ -10,6 +10,7 @@ import msgspec
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.base.log_formats import LogFormat
 from posthorse.worker.isolation.code_location import CodeLocation
 
 _MARK, _LENGTH = b"\x93ph1", 4
@@ -28,6 +29,7 @@ class ChildPlan(msgspec.Struct, frozen=True, tag=True):
     """The command line arguments of the runner: a script may read them while it is imported."""
     longest_transaction: float
     log_level: int
+    log_format: LogFormat
     backend: str
     """The module that the store needs: imported before the project's folder is on the path."""
 
@@ -43,6 +45,8 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     location: CodeLocation
     timeout: float | None
     max_memory: int | None
+    tenant: str | None
+    captures_print: bool
     log_level: int
     """The level from which lines that it logs are sent to the runner."""
 

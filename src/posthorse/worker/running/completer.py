@@ -60,6 +60,7 @@ from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.operations.telling import NOTHING
 from posthorse.store.store import Store
 from posthorse.worker.base.trial_write import takes_writes
+from posthorse.worker.running.end_lines import EndLines
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.job_logs import NO_LOGS, JobLogs
 from posthorse.worker.running.running_job import RunningJob
@@ -97,6 +98,7 @@ class Completer:
         logs: JobLogs | None = None,
     ) -> None:
         self._logs = logs
+        self._end_lines = EndLines()
         self._store = store
         self._settings = settings
         self._runner = runner
@@ -246,16 +248,17 @@ class Completer:
             message = one_line(transition.error.message, MAX_TOLD)
             log.log(
                 logging.ERROR if transition.state.is_final else logging.WARNING,
-                "%s: %s: %s: %s",
+                "%s: %s, after %.3f s: %s: %s",
                 running.label,
                 transition.reason,
+                seconds,
                 transition.error.type,
                 message,
             )
         elif isinstance(outcome, Unfit):
             self._tell_of_misfit(running, transition)
         elif not isinstance(outcome, Stopped):
-            log.info("%s: %s", running.label, transition.reason)
+            log.info("%s: %s, after %.3f s", running.label, transition.reason, seconds)
 
     def _tell_of_misfit(self, running: RunningJob, transition: Transition) -> None:
         """Log a warning once for each kind: thousands of such jobs may be retried for days."""
@@ -309,6 +312,7 @@ class Completer:
             if refused is not None:
                 applied = [each.running for each in batch if not refused or each.running.claimed.job not in refused]
                 self._tallying.completed(applied)
+                self._end_lines.completed(applied)
                 if self._emitter.ended:
                     self._tell_of_returned(applied)
             await self._leave([each.running.gates for each in batch if each.running.gates is not None])

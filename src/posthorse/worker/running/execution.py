@@ -27,6 +27,7 @@ from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
 from posthorse.telemetry.tracing import is_traced
+from posthorse.worker.base import structlog_fields
 from posthorse.worker.base.capture import JOB
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.base.stop import StopSignal
@@ -115,7 +116,10 @@ async def run(
     """
     kind, stop = runnable.kind, runnable.stop
     claimed = runnable.claimed
-    JOB.set((claimed.job, kind.kind, claimed.errors + 1, claimed.epoch))
+    job = (claimed.job, kind.kind, claimed.errors + 1, claimed.epoch)
+    JOB.set(job)
+    if structlog_fields.is_loaded():
+        structlog_fields.bind(job)
     if runnable.unfit is not None:
         return Unfit(runnable.unfit)
     try:

@@ -20,6 +20,7 @@ from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.registry import KindOptions
 from posthorse.store.operations.job_logs import DroppedPart, LogChanges, LogPart, write_logs
 from posthorse.store.store import Store
+from posthorse.worker.base import printing
 from posthorse.worker.base.capture import OFF, JobInContext, begin, end
 from posthorse.worker.running.running_job import RunningJob
 
@@ -67,7 +68,8 @@ class Pieces(NamedTuple):
 class JobLogs:
     """The recorder of one runner. Must be made inside a running event loop.
 
-    level, is_off: from which level on lines are recorded, or that none are, for kinds that do not say that themselves.
+    level, is_off, captures_print: from which level on lines are recorded, or that none are, and whether what jobs print
+    is kept, for kinds that do not say that themselves. kinds: what the kinds say that may run here.
     """
 
     def __init__(
@@ -78,8 +80,12 @@ class JobLogs:
         *,
         level: int = logging.INFO,
         is_off: bool = False,
+        captures_print: bool = False,
+        kinds: Sequence[KindOptions] = (),
     ) -> None:
         self._is_off = is_off
+        self._captures_print = captures_print
+        self._listens_to_prints = any(map(self.captures_print, kinds))
         self.running: Mapping[str, RunningJob] = {}
         """The jobs that run now; lines of others are dropped."""
         self._store = store
@@ -104,9 +110,16 @@ class JobLogs:
 
     def level_of_kind(self, options: KindOptions) -> int:
         """Return the level from which lines of jobs of a kind are recorded."""
-        if options.logs is False or (self._is_off and not options.logs):
-            return OFF
-        return self._level if options.log_level is None else options.log_level
+        return level_of_kind(options, self._level, is_off=self._is_off)
+
+    def captures_print(self, options: KindOptions) -> bool:
+        """Return whether what jobs of a kind print is kept."""
+        return self._captures_print if options.capture_print is None else options.capture_print
+
+    def keeps_prints_of(self, job: JobInContext) -> bool:
+        """Return whether what the job prints is kept, too."""
+        running = self.running.get(job[0])
+        return running is not None and running.claimed.epoch == job[3] and self.captures_print(running.kind.options)
 
     def level_of(self, job: JobInContext) -> int:
         """Return the level from which lines of a job are recorded; OFF for a job that has ended."""
@@ -115,6 +128,11 @@ class JobLogs:
             return found.level
         running = self.running.get(job[0])
         return OFF if running is None or running.claimed.epoch != job[3] else self.level_of_kind(running.kind.options)
+
+    def tenant_of(self, job: JobInContext) -> str | None:
+        """Return the tenant of a job that runs."""
+        running = self.running.get(job[0])
+        return None if running is None else running.options.tenant or running.lane.tenant or None
 
     def take(self, job: JobInContext, line: bytes) -> None:
         """Take a line of a job."""
@@ -143,6 +161,7 @@ class JobLogs:
     async def write_forever(self) -> None:
         """Write what jobs log, at most once a second, until cancelled."""
         capturing = begin()
+        printing_user = printing.begin() if self._listens_to_prints else None
         try:
             while True:
                 await self._news.wait()
@@ -151,6 +170,8 @@ class JobLogs:
                 await self.write()
         finally:
             end(capturing)
+            if printing_user is not None:
+                printing.end(printing_user)
 
     async def write(self) -> None:
         """Write what jobs logged. If the store does not take it now, it is written later."""
@@ -219,6 +240,13 @@ class JobLogs:
             else:
                 parts.append(LogPart(piece.job, piece.epoch, piece.first, piece.attempt, text))
         return parts
+
+
+def level_of_kind(options: KindOptions, level: int, *, is_off: bool) -> int:
+    """Return the level from which lines of a kind are recorded, given what the application says."""
+    if options.logs is False or (is_off and not options.logs):
+        return OFF
+    return level if options.log_level is None else options.log_level
 
 
 def _taken(

@@ -15,6 +15,7 @@ from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import Registered
 from posthorse.rules.slice_size import TIMED_OUT
 from posthorse.store.operations.claim import Claimed
+from posthorse.worker.base.job_fields import JobLabel
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.journal import Journal
 
@@ -81,9 +82,10 @@ class RunningJob:
         """When its code was notified that its lease is gone."""
 
     @property
-    def label(self) -> str:
+    def label(self) -> JobLabel:
         """The job's name in the log."""
-        return f"job {self.claimed.job} ({self.kind.kind}, attempt {self.claimed.errors + 1})"
+        tenant = self.options.tenant or self.lane.tenant or None
+        return JobLabel.of(self.claimed.job, self.kind.kind, self.claimed.errors + 1, tenant)
 
     @property
     def attempt(self) -> int:

@@ -1,0 +1,63 @@
+"""Which job a record is about: that of the context in which it was made, or the one that a line of Posthorse names."""
+
+from __future__ import annotations
+
+import logging
+
+from posthorse.worker.base.capture import JOB, OWN_FIELDS, RECORDER
+
+
+class JobLabel(str):
+    """The name of a job in a line of Posthorse, which also carries the job's fields."""
+
+    __slots__ = ("fields",)
+    fields: dict[str, object]
+
+    @classmethod
+    def of(cls, job: str, kind: str, attempt: int, tenant: str | None) -> JobLabel:
+        """Name an attempt."""
+        label = cls(f"job {job} ({kind}, attempt {attempt})")
+        label.fields = {"job_id": job, "kind": kind, "attempt": attempt, "tenant": tenant}
+        return label
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """Return `job_id`, `kind`, `attempt` and `tenant` of the job that a record is about; nothing if there is none.
+
+    What the record has under these names counts first.
+    """
+    found = _fields_of(record)
+    own = vars(record)
+    return {name: own.get(name, value) for name, value in found.items()}
+
+
+class JobFields(logging.Filter):
+    """A filter for the handlers of an application: gives each record `job_id`, `kind`, `attempt` and `tenant`.
+
+    outside: what records have that are about no job, such as "-" for formats of text.
+
+    A record that has one of these from its `extra=` keeps it.
+    """
+
+    def __init__(self, outside: object = None) -> None:
+        super().__init__()
+        self._outside = dict.fromkeys(OWN_FIELDS, outside)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields; every record passes."""
+        own = vars(record)
+        for name, value in {**self._outside, **_fields_of(record)}.items():
+            own.setdefault(name, value)
+        return True
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, object]:
+    if isinstance(record.args, tuple):
+        for arg in record.args:
+            if isinstance(arg, JobLabel):
+                return arg.fields
+    job, recorder = JOB.get(), RECORDER.get()
+    if job is None:
+        return {}
+    tenant = None if recorder is None else recorder.tenant_of(job)
+    return {"job_id": job[0], "kind": job[1], "attempt": job[2], "tenant": tenant}
