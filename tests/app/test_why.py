@@ -12,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import posthorse as ph
+from posthorse.app.unserved_warnings import UnservedWarnings
+from posthorse.app.verbs import Verb
+from posthorse.app.why import why_of
 from posthorse.clock import Clock, moment
 from posthorse.maintenance.chores.rescue import rescue
 from posthorse.rules.job import Lane
@@ -550,6 +553,37 @@ def test_a_caller_that_waits_hears_that_no_worker_would_take_the_job(
     with caplog.at_level(logging.WARNING, logger="posthorse.app"), pytest.raises(TimeoutError):
         job.result(timeout=0.3)
     assert not caplog.records
+
+
+@pytest.mark.tuning(worry_time=0.02)
+def test_of_many_callers_that_wait_one_asks_at_a_time_and_a_gap_is_logged_once(
+    it: Situation, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [it.resize.enqueue() for _ in range(30)]
+    asked: list[str] = []
+
+    def noted(app: ph.Posthorse, job: str) -> Verb[ph.Why]:
+        asked.append(job)
+        return why_of(app, job)
+
+    async def wait() -> None:
+        await asyncio.gather(*(job.aresult(timeout=0.3) for job in jobs), return_exceptions=True)
+
+    monkeypatch.setattr("posthorse.app.why.why_of", noted)
+    monkeypatch.setattr(it.app.unserved_warnings, "has_turn", lambda interval: len(asked) < 5)
+    with caplog.at_level(logging.WARNING, logger="posthorse.app"):
+        asyncio.run(wait())
+    assert len(asked) - len(jobs) == 5, "each of the others asks once, to say in its TimeoutError why"
+    assert len(caplog.records) == 1
+
+
+def test_turns_to_ask_are_an_interval_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("posthorse.app.unserved_warnings.monotonic", lambda: now[0])
+    warnings = UnservedWarnings()
+    assert [warnings.has_turn(5), warnings.has_turn(5)] == [True, False]
+    now[0] += 5
+    assert [warnings.has_turn(5), warnings.has_turn(5)] == [True, False]
 
 
 def test_a_job_that_changes_while_it_is_looked_at_is_looked_at_again(it: Situation) -> None:

@@ -18,6 +18,7 @@ from posthorse.app.jobs import Jobs
 from posthorse.app.option_signatures import takes
 from posthorse.app.pickling import application_at, place_of
 from posthorse.app.store_origin import Origin
+from posthorse.app.unserved_warnings import UnservedWarnings
 from posthorse.app.verbs import Verb, twin, verb
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption
@@ -84,6 +85,7 @@ class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany):
             is_named=self.origin.is_named,
         )
         self.gate = Admission(self.store, self.registry.queues)
+        self.unserved_warnings = UnservedWarnings()
         self.bundles = []
 
     if not TYPE_CHECKING:  # a type checker that saw it would accept misspelt methods

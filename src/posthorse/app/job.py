@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -18,7 +17,7 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.rules.job_logs import LogLine
 from posthorse.rules.lifecycle import Request
-from posthorse.rules.why.answer import UNSERVED, Why, clause
+from posthorse.rules.why.answer import Why, clause
 from posthorse.store.operations import control
 from posthorse.store.operations.bad_items import retry_bad_items
 from posthorse.store.operations.retention import erase
@@ -26,10 +25,10 @@ from posthorse.store.patience import waiting_at_most
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
+    from posthorse.app.unserved_warnings import UnservedWarnings
 
 R = TypeVar("R", covariant=True)
 
-log = logging.getLogger("posthorse.app")
 
 EXCUSE = 1.0
 """Seconds that a timeout may be late because it reads why."""
@@ -101,8 +100,8 @@ class Job(Generic[R]):
             self._raise_if_it_cannot_end_here(has_ended)
             has_ended = False
             while not has_ended and not patience.is_over:
-                if patience.is_worried():
-                    yield from self._warn_if_unserved()
+                if patience.is_worried(self._app.unserved_warnings):
+                    yield from self._app.unserved_warnings.look_at(self._app, self.id)
                 has_ended = bool((yield from wait_for_end(self._app, (self.id,), patience.seconds)))
 
     aresult = twin(result)
@@ -272,16 +271,6 @@ class Job(Generic[R]):
             return ""
         return f": {clause(why.leading.sentence)}; see `posthorse why {self.id}`"
 
-    def _warn_if_unserved(self) -> Verb[None]:
-        """Log that no living worker would take the job: its caller may wait for ever."""
-        try:
-            why = yield from self._why()
-        except PosthorseError:
-            return
-        if why.leading.code in UNSERVED:
-            leading, words = why.leading, "job %s (%s) is waited for, and it does not run: %s; %s: %s"
-            log.warning(words, self.id, why.kind, clause(leading.sentence), leading.advice, leading.command)
-
     def _why(self) -> Verb[Why]:
         from posthorse.app.why import why_of  # here, because most processes never ask
 
@@ -300,6 +289,7 @@ class _Patience:
         self._job_id = job_id
         self._seconds = None if timeout is None else as_timedelta(timeout, name="timeout").total_seconds()
         self._start = monotonic()
+        self._worry_time = worry_time
         self._worries_at = self._start + worry_time
 
     @property
@@ -317,12 +307,13 @@ class _Patience:
         """What the timeout says."""
         return f"job {self._job_id} was not over within {self._seconds:g} s; it goes on"
 
-    def is_worried(self) -> bool:
-        """Return True once, after a few seconds."""
+    def is_worried(self, warnings: UnservedWarnings) -> bool:
+        """Return True once, after a few seconds, when it is the turn of this caller."""
         if monotonic() < self._worries_at:
             return False
-        self._worries_at = inf
-        return True
+        has_turn = warnings.has_turn(self._worry_time)
+        self._worries_at = inf if has_turn else monotonic() + self._worry_time
+        return has_turn
 
     @property
     def seconds(self) -> float:

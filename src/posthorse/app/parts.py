@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
     from posthorse.app.client import Posthorse
+    from posthorse.app.unserved_warnings import UnservedWarnings
     from posthorse.rules.registry import Registry
     from posthorse.rules.settings import Settings
     from posthorse.store.admission import Admission
@@ -21,6 +22,7 @@ class Parts(ABC):
     registry: Registry
     store: Store
     gate: Admission
+    unserved_warnings: UnservedWarnings
     bundles: list[Bundle]
     """The bundles that it includes."""
 
