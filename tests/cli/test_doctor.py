@@ -19,7 +19,7 @@ from posthorse.cli.exits import Exit
 from posthorse.cli.file_checks import FileFacts, facts_of_files, why_no_room
 from posthorse.cli.store_checks import (
     Check,
-    Verdict,
+    CheckVerdict,
     clock_check,
     files_check,
     integrity_check,
@@ -213,7 +213,7 @@ def test_migrate_needs_no_application(shop: Shop, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("library", "disk"), [("3.51.3", "ext4"), ("3.40.1", "tmpfs"), ("3.51.2", None)])
 def test_file_as_it_should_be_is_all_well_also_with_the_sqlite_of_debian(library: str, disk: str | None) -> None:
-    assert {check.verdict for check in sqlite_checks({**SQLITE, "library": library}, disk)} == {Verdict.OK}
+    assert {check.verdict for check in sqlite_checks({**SQLITE, "library": library}, disk)} == {CheckVerdict.OK}
 
 
 @pytest.mark.parametrize(
@@ -230,13 +230,13 @@ def test_file_as_it_should_be_is_all_well_also_with_the_sqlite_of_debian(library
 def test_what_is_wrong_with_a_file_is_found(
     changed: dict[str, str | int], disk: str | None, name: str, verdict: str
 ) -> None:
-    found = [check for check in sqlite_checks({**SQLITE, **changed}, disk) if check.verdict is not Verdict.OK]
+    found = [check for check in sqlite_checks({**SQLITE, **changed}, disk) if check.verdict is not CheckVerdict.OK]
     assert [(check.name, check.verdict) for check in found] == [(name, verdict)]
     assert found[0].advice
 
 
 def test_server_as_it_should_be_is_all_well() -> None:
-    assert {check.verdict for check in postgres_checks(POSTGRES)} == {Verdict.OK}
+    assert {check.verdict for check in postgres_checks(POSTGRES)} == {CheckVerdict.OK}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_server_as_it_should_be_is_all_well() -> None:
     ],
 )
 def test_what_is_wrong_with_a_server_is_found(changed: dict[str, str | int | float], name: str, verdict: str) -> None:
-    found = [check for check in postgres_checks({**POSTGRES, **changed}) if check.verdict is not Verdict.OK]
+    found = [check for check in postgres_checks({**POSTGRES, **changed}) if check.verdict is not CheckVerdict.OK]
     assert [(check.name, check.verdict) for check in found] == [(name, verdict)]
 
 
@@ -270,10 +270,10 @@ def test_clock_is_judged_by_how_far_it_is_off(apart: timedelta, verdict: str) ->
 
 
 def test_overdue_jobs_are_a_warning_and_then_an_error() -> None:
-    assert due_check(None).verdict is Verdict.OK
-    assert due_check(60_000_000).verdict is Verdict.OK
-    assert due_check(-30_000_000).verdict is Verdict.WARNING
-    assert due_check(-61_000_000).verdict is Verdict.ERROR
+    assert due_check(None).verdict is CheckVerdict.OK
+    assert due_check(60_000_000).verdict is CheckVerdict.OK
+    assert due_check(-30_000_000).verdict is CheckVerdict.WARNING
+    assert due_check(-61_000_000).verdict is CheckVerdict.ERROR
 
 
 def test_silent_and_stopping_workers_do_not_count() -> None:
@@ -283,7 +283,7 @@ def test_silent_and_stopping_workers_do_not_count() -> None:
     )
     stopping = worker_check([living._replace(is_draining=True)], lease, 2)
     assert (stopping.verdict, stopping.finding) == (
-        Verdict.ERROR,
+        CheckVerdict.ERROR,
         "all 1 that are alive are stopping, and 2 jobs wait",
     )
     assert worker_check([RUNNER, living], lease, 0).finding == "1 alive, 0 of 10 places taken; 1 fell silent"
@@ -291,8 +291,8 @@ def test_silent_and_stopping_workers_do_not_count() -> None:
 
 
 def test_nothing_unserved_and_no_dead_letters_are_well() -> None:
-    assert {check.verdict for check in unserved_checks([], timedelta(0))} == {Verdict.OK}
-    assert dead_letter_check({State.PAUSED: 3}, Deaths([], False, 0)).verdict is Verdict.OK
+    assert {check.verdict for check in unserved_checks([], timedelta(0))} == {CheckVerdict.OK}
+    assert dead_letter_check({State.PAUSED: 3}, Deaths([], False, 0)).verdict is CheckVerdict.OK
 
 
 def test_why_jobs_are_not_served_is_told_apart() -> None:
@@ -304,17 +304,17 @@ def test_why_jobs_are_not_served_is_told_apart() -> None:
     ]
     kinds, queues, labels = unserved_checks(unserved, timedelta(seconds=9))
     assert (kinds.verdict, kinds.finding) == (
-        Verdict.WARNING,
+        CheckVerdict.WARNING,
         "no living worker knows: send (1,203); the first has waited for 9s",
     )
     assert (queues.verdict, queues.finding) == (
-        Verdict.ERROR,
+        CheckVerdict.ERROR,
         "no living worker takes: tell_growth from posthorse (1)",
     )
     assert queues.advice == "start one that knows the kind, with `-q posthorse`, or without -q for all queues"
-    assert (labels.verdict, labels.finding) == (Verdict.ERROR, "no living worker has the labels of: video (2)")
+    assert (labels.verdict, labels.finding) == (CheckVerdict.ERROR, "no living worker has the labels of: video (2)")
     late, *_ = unserved_checks(unserved, timedelta(minutes=6))
-    assert late.verdict is Verdict.ERROR, "no deploy takes that long"
+    assert late.verdict is CheckVerdict.ERROR, "no deploy takes that long"
 
 
 def test_jobs_that_wait_beside_free_places_are_told_unless_a_limit_holds_them() -> None:
@@ -328,27 +328,27 @@ def test_jobs_that_wait_beside_free_places_are_told_unless_a_limit_holds_them() 
         (late._replace(waited=1_000_000), 5, False),
         (late._replace(waiting=0, waited=None), 5, False),
     ):
-        assert stalled_check([queue], places, is_limited=is_limited).verdict is Verdict.OK
+        assert stalled_check([queue], places, is_limited=is_limited).verdict is CheckVerdict.OK
 
 
 def test_dead_letters_and_unfit_jobs_are_errors_when_there_are_many() -> None:
     death, counts = Death(0, "job", "mail", "welcome"), {State.FAILED: 1_204}
     few = dead_letter_check(counts, Deaths([], False, 0))
-    assert (few.verdict, few.finding) == (Verdict.WARNING, "1,204; none of them came in the last 5m")
+    assert (few.verdict, few.finding) == (CheckVerdict.WARNING, "1,204; none of them came in the last 5m")
     assert dead_letter_check(counts, Deaths([death] * 12, False, 0)).finding.startswith("1,204; 12 of them")
     sudden = dead_letter_check(counts, Deaths([death] * 1_000, True, 0))
-    assert sudden.verdict is Verdict.ERROR
+    assert sudden.verdict is CheckVerdict.ERROR
     assert sudden.finding.startswith("1,204; at least 1,000 of")
-    assert dead_letter_check({State.FAILED: 50_000}, Deaths([], False, 0)).verdict is Verdict.ERROR
+    assert dead_letter_check({State.FAILED: 50_000}, Deaths([], False, 0)).verdict is CheckVerdict.ERROR
     assert [unfit_check(count).verdict for count in (0, 1, 500)] == ["ok", "warning", "error"]
 
 
 def test_room_is_judged_by_what_is_free_and_by_what_still_fits() -> None:
-    assert space_check(10**12, None).verdict is Verdict.OK
-    assert space_check(30_000_000, None).verdict is Verdict.WARNING
-    assert space_check(0, None).verdict is Verdict.ERROR
+    assert space_check(10**12, None).verdict is CheckVerdict.OK
+    assert space_check(30_000_000, None).verdict is CheckVerdict.WARNING
+    assert space_check(0, None).verdict is CheckVerdict.ERROR
     quota = space_check(10**12, "Disk quota exceeded")
-    assert quota.verdict is Verdict.ERROR
+    assert quota.verdict is CheckVerdict.ERROR
     assert "Disk quota exceeded" in quota.finding
 
 
@@ -356,10 +356,10 @@ def test_files_of_others_are_told() -> None:
     ours = FileFacts("jobs.db", "shop", 0o600, is_writable=True)
     log = ours._replace(name="jobs.db-wal")
     folder = FileFacts("/srv", "root", 0o755, is_writable=True, is_folder=True)
-    assert files_check([ours, log, folder], "shop").verdict is Verdict.OK
-    assert files_check([ours, log._replace(owner="root"), folder], "root").verdict is Verdict.WARNING
+    assert files_check([ours, log, folder], "shop").verdict is CheckVerdict.OK
+    assert files_check([ours, log._replace(owner="root"), folder], "root").verdict is CheckVerdict.WARNING
     locked = files_check([ours, log, folder._replace(is_writable=False)], "shop")
-    assert (locked.verdict, locked.finding) == (Verdict.ERROR, "shop may not read and write /srv (root, 0755)")
+    assert (locked.verdict, locked.finding) == (CheckVerdict.ERROR, "shop may not read and write /srv (root, 0755)")
 
 
 def test_files_are_those_of_the_store_wherever_a_link_to_it_is(tmp_path: Path) -> None:
@@ -374,9 +374,9 @@ def test_files_are_those_of_the_store_wherever_a_link_to_it_is(tmp_path: Path) -
 
 
 def test_what_a_whole_look_at_the_file_finds() -> None:
-    assert integrity_check("ok", 1).verdict is Verdict.OK
-    assert integrity_check("row 1 missing", 1).verdict is Verdict.ERROR
-    assert unfinished_integrity_check(10**11, 10).verdict is Verdict.OK, "a large file is no reason for an alarm"
+    assert integrity_check("ok", 1).verdict is CheckVerdict.OK
+    assert integrity_check("row 1 missing", 1).verdict is CheckVerdict.ERROR
+    assert unfinished_integrity_check(10**11, 10).verdict is CheckVerdict.OK, "a large file is no reason for an alarm"
 
 
 def test_names_of_checks_are_those_of_the_manual() -> None:

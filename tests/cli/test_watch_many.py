@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 
 from posthorse.cli.exits import Exit
-from posthorse.cli.job_lookup import Look
-from posthorse.cli.summary import Tally, counts
+from posthorse.cli.job_lookup import JobLook
+from posthorse.cli.summary import RunTally, counts
 from posthorse.cli.watch import unfinished_jobs
 from posthorse.rules.job import State, Status
 from posthorse.rules.progress import Progress
@@ -23,7 +23,7 @@ from tests.waiting import until_state
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
-def look(state: State, progress: Progress | None = None, *, id: str = "0123abcd") -> Look:
+def look(state: State, progress: Progress | None = None, *, id: str = "0123abcd") -> JobLook:
     """Return a job in this state, with defaults for everything that does not matter here."""
     status = Status(
         id=id,
@@ -47,7 +47,7 @@ def look(state: State, progress: Progress | None = None, *, id: str = "0123abcd"
         started_at=NOW,
         finished_at=NOW if state.is_final else None,
     )
-    return Look(status, NOW)
+    return JobLook(status, NOW)
 
 
 def watched(shop: Shop, *words: str, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
@@ -139,27 +139,27 @@ def test_counts_come_in_the_order_of_the_states() -> None:
 
 
 def test_last_job_to_end_is_the_end_of_all_when_none_waits() -> None:
-    def running(seconds: int) -> Look:
+    def running(seconds: int) -> JobLook:
         eta = NOW + timedelta(seconds=seconds)
         return look(
             State.PROCESSING,
             Progress(1, 2, eta=eta, eta_range=(eta - timedelta(seconds=1), eta + timedelta(seconds=2))),
         )
 
-    forecast = Tally().forecast([running(10), running(30), look(State.COMPLETED)])
+    forecast = RunTally().forecast([running(10), running(30), look(State.COMPLETED)])
     assert forecast.remaining == timedelta(seconds=30)
     assert forecast.eta_range == (NOW + timedelta(seconds=29), NOW + timedelta(seconds=32))
 
 
 def test_pace_of_the_crowd_tells_when_jobs_wait() -> None:
-    tally = Tally()
+    tally = RunTally()
     jobs = 100
-    looks: list[Look] = []
+    looks: list[JobLook] = []
     for over in range(0, 60, 10):
         looks = [look(State.COMPLETED)] * over + [look(State.PENDING)] * (jobs - over)
         tally.observe(looks, 2.0)
     remaining = tally.forecast(looks).remaining
     assert remaining is not None
     assert 8 < remaining.total_seconds() < 12  # half of them are over, ten in two seconds
-    assert Tally().forecast(looks).remaining is None
-    assert Tally().forecast([]).remaining is None
+    assert RunTally().forecast(looks).remaining is None
+    assert RunTally().forecast([]).remaining is None

@@ -69,7 +69,7 @@ def _early_acknowledgement() -> None:
             self.store.run(submit.enqueue(jobs, lanes))
 
         threading.Thread(target=later, daemon=True).start()
-        return self._handles(calls, [submit.Submitted(job.id, created=True) for job in jobs])
+        return self._handles(calls, [submit.SubmitResult(job.id, created=True) for job in jobs])
 
     EnqueuesMany._enqueue = enqueue  # type: ignore[method-assign]  # on purpose
     Admission.lets_in = lambda self, queue: False  # type: ignore[method-assign]  # so that none goes at once

@@ -28,7 +28,7 @@ from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.schedules import Declared, MisfirePolicy, Overlap, Policies, job_at
 from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
-from posthorse.store.operations.schedules import Run, fire, go_back, trigger
+from posthorse.store.operations.schedules import ScheduledRun, fire, go_back, trigger
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.store import Store
 from tests.statuses import list_statuses
@@ -569,7 +569,7 @@ def test_who_looked_before_others_acted_does_nothing(app: ph.Posthorse) -> None:
 
     def pass_to(known: int, declared: Declared = declared) -> list[str] | None:
         later = handled_until + 3_600_000_000
-        run = Run(later, msgspec.structs.replace(declared.call, id=moved_to(new_id(), handled_until)))
+        run = ScheduledRun(later, msgspec.structs.replace(declared.call, id=moved_to(new_id(), handled_until)))
         lanes = app.store.lanes({declared.call.lane})
         fired = app.store.run(fire(declared, [run], known=known, handled_until=later, lanes=lanes))
         return None if fired is None else list(fired.jobs)

@@ -6,26 +6,26 @@ import msgspec
 import pytest
 
 from posthorse.rules.lifecycle import MAX_UNFIT_WAIT, Policy, Spent, Stopped, Unfit, decide
-from posthorse.rules.repeated_events import KEPT_APART, YIELDED, Step, is_endless, next_step, times_in_a_row
+from posthorse.rules.repeated_events import KEPT_APART, YIELDED, EventStep, is_endless, next_step, times_in_a_row
 from posthorse.rules.tuning import DEFAULTS
 
 YIELD = msgspec.json.encode({"detail": YIELDED, "worker": "w"}).decode()
 
 
 def test_a_series_has_a_bounded_number_of_steps_and_counts_all() -> None:
-    steps: list[Step] = []
+    steps: list[EventStep] = []
     for version in range(1, 1001):
         written = next_step("unfit", '{"worker":"w"}', steps[-1] if steps else None)
         if written.instead_of is not None:
             assert steps.pop().version == written.instead_of
-        steps.append(Step(version, "unfit", written.detail))
+        steps.append(EventStep(version, "unfit", written.detail))
     assert len(steps) == KEPT_APART
     assert times_in_a_row("unfit", steps[-1]) == 1000
     assert msgspec.json.decode(steps[-1].detail or "") == {"worker": "w", "times": 1000}
 
 
 def test_another_step_begins_a_new_series() -> None:
-    last = Step(7, "snoozed", '{"times":40}')
+    last = EventStep(7, "snoozed", '{"times":40}')
     assert times_in_a_row("unfit", last) == 0
     assert next_step("unfit", "{}", last) == ("{}", None)
     assert next_step("snoozed", "{}", last) == ('{"times":41}', 7)
@@ -48,7 +48,7 @@ def test_what_has_a_budget_or_an_end_is_kept_step_by_step(name: str, detail: str
 
 
 def test_a_release_by_a_deploy_does_not_continue_time_boxes() -> None:
-    assert times_in_a_row("released", Step(3, "released", '{"worker":"w"}')) == 0
+    assert times_in_a_row("released", EventStep(3, "released", '{"worker":"w"}')) == 0
 
 
 def test_a_time_box_is_told_by_its_reason() -> None:

@@ -18,7 +18,7 @@ from posthorse.rules.unique import Identity, Rule
 from posthorse.store.base import Operation, QuerySteps, query_rows
 from posthorse.store.operations import read
 from posthorse.store.operations.keys import forget_expired_keys
-from posthorse.store.operations.submit import Submitted, enqueue
+from posthorse.store.operations.submit import SubmitResult, enqueue
 from posthorse.store.postgres.backend import PostgresBackend
 from tests.store.yard import HOME, Yard
 from tests.waiting import until
@@ -42,12 +42,14 @@ def unique(one: Yard, rule: Rule, on_conflict: str = "return", arguments: str = 
     return msgspec.structs.replace(one.new(arguments=arguments)[0], unique=identity)
 
 
-def submit_disturbed(one: Yard, jobs: Sequence[NewJob], query: str, disturb: Callable[[], object]) -> list[Submitted]:
+def submit_disturbed(
+    one: Yard, jobs: Sequence[NewJob], query: str, disturb: Callable[[], object]
+) -> list[SubmitResult]:
     """Submit jobs, and let another thread do something just before the first statement of this name."""
     submitting = enqueue(jobs, one.store.lanes({HOME}))
     is_over = False
 
-    def steps() -> QuerySteps[list[Submitted]]:
+    def steps() -> QuerySteps[list[SubmitResult]]:
         nonlocal is_over
         inner = submitting.start()
         try:
@@ -58,7 +60,7 @@ def submit_disturbed(one: Yard, jobs: Sequence[NewJob], query: str, disturb: Cal
                     elsewhere.submit(disturb).result(60)
                 wanted = inner.send((yield wanted))
         except StopIteration as stop:
-            return cast("list[Submitted]", stop.value)
+            return cast("list[SubmitResult]", stop.value)
 
     with ThreadPoolExecutor(1) as elsewhere:
         answer = one.store.run(Operation(steps))
@@ -150,7 +152,7 @@ def test_an_expired_key_that_is_taken_over_is_not_forgotten(one: Yard, other: Ya
 def test_of_two_heirs_the_second_waits_and_finds_the_first(one: Yard, other: Yard, rule: Rule) -> None:
     [(over, _)] = one.submit([unique(one, rule)])
     one.ask(over, "cancel")
-    second: list[Submitted] = []
+    second: list[SubmitResult] = []
     thread = threading.Thread(target=lambda: second.extend(other.submit([unique(other, rule)])))
 
     def compete() -> None:

@@ -264,6 +264,6 @@ def at_once(yard: Yard, count: int, act: Callable[[Yard], None]) -> None:
         one.store.close()
 
 
-def submit_to(yard: Yard, jobs: Sequence[NewJob], gauges: dict[str, Gauge]) -> list[submit.Submitted]:
+def submit_to(yard: Yard, jobs: Sequence[NewJob], gauges: dict[str, Gauge]) -> list[submit.SubmitResult]:
     lanes = yard.store.lanes({job.lane for job in jobs})
     return yard.store.run(submit.enqueue(jobs, lanes, gauges=gauges))

@@ -9,7 +9,7 @@ from posthorse.errors import JobNotFound, KeyConflict
 from posthorse.rules.job import NewJob, State
 from posthorse.store.operations import read
 from posthorse.store.operations.runs import claim_one, enqueue_anew
-from posthorse.store.operations.submit import Submitted
+from posthorse.store.operations.submit import SubmitResult
 from tests.store.yard import HOME, Yard
 
 pytestmark = pytest.mark.all_postgres
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.all_postgres
 GHOST = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 
 
-def anew(yard: Yard, job: NewJob) -> Submitted:
+def anew(yard: Yard, job: NewJob) -> SubmitResult:
     return yard.store.run(enqueue_anew(job, yard.store.lanes({HOME})))
 
 

@@ -203,5 +203,5 @@ def test_the_doctor_tells_of_files_that_others_may_open() -> None:
         "file_bytes": 1, "log_bytes": 0, "free_bytes": None, "exposed": "jobs.db",
     }  # fmt: skip
     [found] = [check for check in store_checks.sqlite_checks(healthy, "ext4") if check.name == "access"]
-    assert found.verdict is store_checks.Verdict.WARNING
+    assert found.verdict is store_checks.CheckVerdict.WARNING
     assert "may open jobs.db" in found.finding

@@ -56,7 +56,7 @@ class Yard:
             for id in ids.new_ids(count)
         ]
 
-    def submit(self, jobs: Sequence[NewJob]) -> list[submit.Submitted]:
+    def submit(self, jobs: Sequence[NewJob]) -> list[submit.SubmitResult]:
         lanes = self.store.lanes({job.lane for job in jobs})
         return self.store.run(submit.enqueue(jobs, lanes))
 

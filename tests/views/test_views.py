@@ -13,7 +13,7 @@ from posthorse.rules.progress import Progress
 from posthorse.rules.queues import QueueSettings, checked_layer, settings_of
 from posthorse.rules.schedules import ScheduleState, ScheduleStatus
 from posthorse.rules.why.answer import Code, Estimate, Reason, Why
-from posthorse.store.operations.queues import QueueRow, QueuesRead, Server
+from posthorse.store.operations.queues import QueueRow, QueueServer, QueuesRead
 from posthorse.store.operations.read import EventRow, WorkerRow
 from posthorse.views.attempt import AttemptView
 from posthorse.views.bad_item import BadItemView
@@ -241,7 +241,7 @@ def test_queues_with_jobs_or_settings_are_shown_with_the_runners_that_serve_them
     found = QueuesRead(
         now=0,
         live={"new": {"weight": 2}},
-        servers=[Server("all", [], []), Server("mailer", ["mail"], ["zone=a"])],
+        servers=[QueueServer("all", [], []), QueueServer("mailer", ["mail"], ["zone=a"])],
         rows=[QueueRow("mail", 1, 0, 0, {}), QueueRow("other", 0, None, 0, {})],
         held={"mail": {"rate of mail": 4}},
     )

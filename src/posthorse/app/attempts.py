@@ -43,7 +43,9 @@ def attempts_of(app: Posthorse, job_id: str) -> Verb[list[Attempt]]:
     return make_attempts(make_status(story.job, app.registry), story, since, texts)
 
 
-def make_attempts(status: Status, story: read.Story, running_since: datetime | None, texts: JobTexts) -> list[Attempt]:
+def make_attempts(
+    status: Status, story: read.JobStory, running_since: datetime | None, texts: JobTexts
+) -> list[Attempt]:
     """Return the attempts in the events, and the one that runs or succeeded."""
     found = list(_ended(story.events, texts))
     if status.state is State.COMPLETED:

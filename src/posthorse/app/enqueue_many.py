@@ -15,13 +15,12 @@ from posthorse.app.parts import Parts
 from posthorse.app.queues import Patience
 from posthorse.app.verbs import Verb, adrive, commit, drive, sleep, step
 from posthorse.errors import InvalidOption, QueueFull
-from posthorse.rules.events import Submitted as SubmittedEvent
-from posthorse.rules.events import SubmittedJob
+from posthorse.rules.events import Submitted, SubmittedJob
 from posthorse.rules.job import NewJob
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.connections import UserConnection
-from posthorse.store.operations.submit import Submitted, enqueue
+from posthorse.store.operations.submit import SubmitResult, enqueue
 from posthorse.telemetry.tracing import is_traced
 
 R = TypeVar("R")
@@ -109,17 +108,17 @@ class EnqueuesMany(Parts):
         fresh = ids.new_ids(len(calls))
         return [msgspec.structs.replace(call.template, id=job_id) for call, job_id in zip(calls, fresh, strict=True)]
 
-    def _handles(self, calls: Sequence[Call[R]], submitted: Sequence[Submitted]) -> list[Job[R]]:
+    def _handles(self, calls: Sequence[Call[R]], submitted: Sequence[SubmitResult]) -> list[Job[R]]:
         return [Job(self._app, one.id, one.created) for _, one in zip(calls, submitted, strict=True)]
 
-    def _tell(self, jobs: Sequence[NewJob], submitted: Sequence[Submitted]) -> None:
+    def _tell(self, jobs: Sequence[NewJob], submitted: Sequence[SubmitResult]) -> None:
         created = [
             SubmittedJob(job=job.id, kind=job.lane.kind, queue=job.lane.queue, tenant=job.tenant)
             for job, (_, is_created) in zip(jobs, submitted, strict=True)
             if is_created
         ]
         if created:
-            self.store.emit_once_committed(SubmittedEvent(jobs=created))
+            self.store.emit_once_committed(Submitted(jobs=created))
 
 
 def _connection_of(calls: Sequence[Call[R]]) -> UserConnection | None:

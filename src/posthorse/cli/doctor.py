@@ -23,7 +23,7 @@ from posthorse.cli.file_checks import facts_of_files, file_system, free_bytes, h
 from posthorse.cli.screen import clean, has_color, out, out_as_is, out_json, say, width
 from posthorse.cli.store_checks import (
     Check,
-    Verdict,
+    CheckVerdict,
     address_check,
     blocked_check,
     clock_check,
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from posthorse.store.postgres.backend import PostgresBackend
     from posthorse.store.sqlite.backend import SqliteBackend
 
-MARKS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.ERROR: ("✗", "red")}
+MARKS = {CheckVerdict.OK: ("✓", "green"), CheckVerdict.WARNING: ("!", "yellow"), CheckVerdict.ERROR: ("✗", "red")}
 NAME_COLUMNS = 13
 NARROW = 50
 """Below this many columns, findings are below the names of checks."""
@@ -137,10 +137,10 @@ def doctor(strict: bool, timeout: str, target: str | None, url: str | None, as_j
 
 def exit_of_checks(checks: Sequence[Check], *, strict: bool) -> Exit:
     """Return the exit code for what was found; jobs that no worker takes have one of their own if all else is well."""
-    errors = {check.name for check in checks if check.verdict is Verdict.ERROR}
+    errors = {check.name for check in checks if check.verdict is CheckVerdict.ERROR}
     if errors & WITHOUT_WHICH_NOTHING_GOES:
         return Exit.UNREACHABLE
-    passing = {Verdict.OK} if strict else {Verdict.OK, Verdict.WARNING}
+    passing = {CheckVerdict.OK} if strict else {CheckVerdict.OK, CheckVerdict.WARNING}
     failing = [check for check in checks if check.verdict not in passing]
     if not failing:
         return Exit.OK
@@ -183,7 +183,7 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
             return
         files = looks.at("files", lambda: files_check(facts_of_files(path), me()))
         yield files
-        if files.verdict is Verdict.ERROR:
+        if files.verdict is CheckVerdict.ERROR:
             return
         yield looks.at("space", lambda: space_check(free_bytes(path), why_no_room(path)))
         store.backend.wait_at_most(looks.each / 2)
@@ -196,7 +196,7 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
     yield ok("store", f"{where} answered in {(time.perf_counter() - began) * 1000:.0f} ms")
     schema = schema_check(version, where)
     yield schema
-    if schema.verdict is Verdict.ERROR:
+    if schema.verdict is CheckVerdict.ERROR:
         return
     yield from _database(app, looks)
     yield from _work(app, looks)
@@ -307,14 +307,14 @@ def _print(check: Check) -> None:
         out(" " * margin + line)
 
 
-def _worst(tally: Mapping[Verdict, int]) -> Verdict:
-    return next((verdict for verdict in (Verdict.ERROR, Verdict.WARNING) if tally[verdict]), Verdict.OK)
+def _worst(tally: Mapping[CheckVerdict, int]) -> CheckVerdict:
+    return next((verdict for verdict in (CheckVerdict.ERROR, CheckVerdict.WARNING) if tally[verdict]), CheckVerdict.OK)
 
 
-def _summary(tally: Counter[Verdict]) -> str:
+def _summary(tally: Counter[CheckVerdict]) -> str:
     told = [
         f"{tally[verdict]} {verdict.value}{'' if tally[verdict] == 1 else 's'}"
-        for verdict in (Verdict.ERROR, Verdict.WARNING)
+        for verdict in (CheckVerdict.ERROR, CheckVerdict.WARNING)
         if tally[verdict]
     ]
     return f"{' and '.join(told)}." if told else "All is well."

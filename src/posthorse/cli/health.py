@@ -50,7 +50,7 @@ class Named(NamedTuple):
         return pid is None or (runner.host == socket.gethostname() and belongs_to(runner.pid, pid))
 
 
-class Look(NamedTuple):
+class HealthLook(NamedTuple):
     """What a look at the store found; no beats if it was not asked for a worker, or cannot tell."""
 
     store: StoreFound
@@ -112,33 +112,33 @@ def health(
     return Exit.UNREACHABLE if _is_the_stores_fault(concluded, live=live) else Exit.JOB_FAILED
 
 
-def _look(app: Posthorse, named: Named | None, looks: Looks) -> Look:
+def _look(app: Posthorse, named: Named | None, looks: Looks) -> HealthLook:
     """Look at the store within the time that there is. A server that is away is not asked again."""
     is_file = app.store.backend.capabilities.is_file
     app.store.backend.wait_at_most(looks.each / 2 if is_file else 0.0)
     try:
         return looks.at("store", lambda: _look_at_store(app, named))
     except NoReply as late:
-        return Look(StoreFound(None, f"the store gave no answer within {span(timedelta(seconds=late.seconds))}"))
+        return HealthLook(StoreFound(None, f"the store gave no answer within {span(timedelta(seconds=late.seconds))}"))
     except StoreError as error:
-        return Look(StoreFound(None, str(error).partition("; find it with")[0]))
+        return HealthLook(StoreFound(None, str(error).partition("; find it with")[0]))
 
 
-def _look_at_store(app: Posthorse, named: Named | None) -> Look:
+def _look_at_store(app: Posthorse, named: Named | None) -> HealthLook:
     if is_empty(app):
-        return Look(StoreFound(None, f"there is no file {Path(app.store.where)}: check the address"))
+        return HealthLook(StoreFound(None, f"there is no file {Path(app.store.where)}: check the address"))
     version = app.store.schema_version()
     if version != migrate.SCHEMA_VERSION:
         has = "no tables of Posthorse" if version is None else f"version {version} of the schema"
-        return Look(StoreFound(version, f"the store has {has}; this Posthorse needs {migrate.SCHEMA_VERSION}"))
+        return HealthLook(StoreFound(version, f"the store has {has}; this Posthorse needs {migrate.SCHEMA_VERSION}"))
     if named is None:
-        return Look(StoreFound(version))
+        return HealthLook(StoreFound(version))
     seen = app.store.read(runners_of(worker=named.name, host=socket.gethostname()))
     beats = [Beat(bool(one.is_alive), bool(one.is_draining)) for one in seen if named.has(one)]
-    return Look(StoreFound(version), beats)
+    return HealthLook(StoreFound(version), beats)
 
 
-def _conclude(found: Look, named: Named | None) -> Health:
+def _conclude(found: HealthLook, named: Named | None) -> Health:
     if named is None:
         return of_store(found.store)
     pid = named.local_pid

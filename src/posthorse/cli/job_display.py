@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from posthorse.cli.bars import bar
-from posthorse.cli.job_lookup import Look, short
+from posthorse.cli.job_lookup import JobLook, short
 from posthorse.cli.screen import clean
 from posthorse.cli.wording import MARKS, amount, clock_time, duration_of, gist, left, percent, speed
 from posthorse.rules.job import State
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def head_line(look: Look, columns: int) -> Text:
+def head_line(look: JobLook, columns: int) -> Text:
     """Return state, kind and id, and what is special about a job."""
     from rich.text import Text
 
@@ -33,7 +33,7 @@ def head_line(look: Look, columns: int) -> Text:
     return head
 
 
-def bar_line(look: Look, beside: str, length: int, columns: int) -> Text:
+def bar_line(look: JobLook, beside: str, length: int, columns: int) -> Text:
     """Return the bar of a job with what fits beside it, or how it ended."""
     from rich.text import Text
 
@@ -47,14 +47,14 @@ def bar_line(look: Look, beside: str, length: int, columns: int) -> Text:
     return line
 
 
-def _so_far(look: Look) -> str:
+def _so_far(look: JobLook) -> str:
     status, now = look
     if status.started_at is None:
         return "has not begun"
     return f"for {duration_of(status, now)}" if status.state is State.PROCESSING else "waits"
 
 
-def one_line(look: Look, columns: int, *, kind_columns: int) -> Text:
+def one_line(look: JobLook, columns: int, *, kind_columns: int) -> Text:
     """Return a job in one line, if there are many."""
     from rich.cells import set_cell_size
     from rich.text import Text
@@ -76,7 +76,7 @@ def one_line(look: Look, columns: int, *, kind_columns: int) -> Text:
     return line
 
 
-def fitting(look: Look, columns: int) -> str:
+def fitting(look: JobLook, columns: int) -> str:
     """Return as much of the progress as fits; the finish time is dropped last. Empty without a bar."""
     progress = look.status.progress
     if look.status.state.is_final or progress.fraction is None:
@@ -91,7 +91,7 @@ def fitting(look: Look, columns: int) -> str:
     return _first_that_fits(told, columns) or percent(progress)
 
 
-def told(look: Look) -> str:
+def told(look: JobLook) -> str:
     """Return all of the progress, or how it ended."""
     status, now = look
     progress = status.progress
@@ -101,7 +101,7 @@ def told(look: Look) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def sentence(look: Look) -> str:
+def sentence(look: JobLook) -> str:
     """Return a line for a log: when, which job, and its state."""
     status, now = look
     said = told(look) or gist(status, now)

@@ -34,28 +34,28 @@ PAGE = 1_000
 _PART = re.compile(r"[0-9a-f-]+")
 
 
-class Look(NamedTuple):
+class JobLook(NamedTuple):
     """A job at a moment of the store's clock."""
 
     status: Status
     now: datetime
 
 
-def look_at(app: Posthorse, job_id: str) -> Look:
+def look_at(app: Posthorse, job_id: str) -> JobLook:
     """Return a job by its whole id. Raises JobNotFound."""
     row = app.store.read(read.job(job_id))
     if row is None:
         raise app.store.read(why_missing(job_id))
-    return Look(make_status(row, app.registry), moment(row.now))
+    return JobLook(make_status(row, app.registry), moment(row.now))
 
 
-def look_at_those_left(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
+def look_at_those_left(app: Posthorse, job_ids: Sequence[str]) -> dict[str, JobLook]:
     """Return jobs by their whole ids, in their order, with one query; leave out those that are not in the store."""
     rows = app.store.read(read.jobs_by_id(job_ids)) if job_ids else []
-    return {row.id: Look(make_status(row, app.registry), moment(row.now)) for row in rows}
+    return {row.id: JobLook(make_status(row, app.registry), moment(row.now)) for row in rows}
 
 
-def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, Look]:
+def look_at_all(app: Posthorse, job_ids: Sequence[str]) -> dict[str, JobLook]:
     """Do the same, for jobs that must all be there. Raises JobNotFound."""
     looks = look_at_those_left(app, job_ids)
     for job in job_ids:

@@ -9,7 +9,7 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.jobs import Jobs
 from posthorse.cli.exits import Exit
-from posthorse.cli.job_lookup import Look, find_id, look_at_those_left, short
+from posthorse.cli.job_lookup import JobLook, find_id, look_at_those_left, short
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out_json, say, width
 from posthorse.cli.tables import Column, out_table
@@ -128,7 +128,7 @@ def _of_all(fitting: Jobs) -> str:
     return f" of {counted}" if counted.is_exact or counted.number >= MAX_COUNT else ""
 
 
-def _print_table(looks: Sequence[Look]) -> None:
+def _print_table(looks: Sequence[JobLook]) -> None:
     from rich.text import Text
 
     whole_ids = not is_terminal() or width() >= WIDE

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from posthorse.cli.job_display import bar_line, fitting, head_line, one_line, sentence
-from posthorse.cli.job_lookup import Look
+from posthorse.cli.job_lookup import JobLook
 from posthorse.cli.screen import clean, console, out, out_json, say, size_of
-from posthorse.cli.summary import Tally, counts
+from posthorse.cli.summary import RunTally, counts
 from posthorse.cli.wording import MARKS, left
 from posthorse.rules.job import State
 from posthorse.views.job import JobView
@@ -28,7 +28,7 @@ class Follower(Protocol):
 
     pause: float
 
-    def show(self, looks: Sequence[Look]) -> None:
+    def show(self, looks: Sequence[JobLook]) -> None:
         """Show the current state of the jobs."""
         ...
 
@@ -60,7 +60,7 @@ class Lines:
     ) -> None:
         return None
 
-    def show(self, looks: Sequence[Look]) -> None:
+    def show(self, looks: Sequence[JobLook]) -> None:
         """Print the jobs that have changed."""
         for look in looks:
             status = look.status
@@ -89,7 +89,7 @@ class Bars:
         self._stream = stream
         self._console = console(shown_on=stream)
         self._longest_told = 0
-        self._tally = Tally()
+        self._tally = RunTally()
         self._shown_at = time.monotonic()
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
 
@@ -102,7 +102,7 @@ class Bars:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def show(self, looks: Sequence[Look]) -> None:
+    def show(self, looks: Sequence[JobLook]) -> None:
         """Draw as much as fits, with shorter bars for many jobs; count what is left out."""
         from rich.console import Group
 
@@ -117,7 +117,7 @@ class Bars:
         """Print a line above the bars."""
         self._console.print(words)
 
-    def _picture(self, looks: Sequence[Look], columns: int, room: int) -> list[Text]:
+    def _picture(self, looks: Sequence[JobLook], columns: int, room: int) -> list[Text]:
         if 2 * len(looks) <= room - 1:
             ranked = _ranked(looks)
             lines = self._pairs(ranked, columns)
@@ -126,7 +126,7 @@ class Bars:
             lines = self._pairs(ranked, columns) if 2 * len(ranked) <= room - 1 else _in_one_line(ranked, columns, room)
         return [*lines, self._summary(looks, columns)] if len(looks) > 1 else lines
 
-    def _pairs(self, looks: Sequence[Look], columns: int) -> list[Text]:
+    def _pairs(self, looks: Sequence[JobLook], columns: int) -> list[Text]:
         """Return two lines for each job. The bars have equal length and never grow, so changing text moves nothing."""
         told = [fitting(look, columns - NARROWEST_BAR - 4) for look in looks]
         self._longest_told = max([self._longest_told, *map(len, told)])
@@ -137,7 +137,7 @@ class Bars:
             for line in (head_line(look, columns), bar_line(look, text, length, columns))
         ]
 
-    def _summary(self, looks: Sequence[Look], columns: int) -> Text:
+    def _summary(self, looks: Sequence[JobLook], columns: int) -> Text:
         from rich.text import Text
 
         line = Text()
@@ -149,7 +149,7 @@ class Bars:
         return line
 
 
-def _in_one_line(looks: Sequence[Look], columns: int, room: int) -> list[Text]:
+def _in_one_line(looks: Sequence[JobLook], columns: int, room: int) -> list[Text]:
     from rich.cells import cell_len
     from rich.text import Text
 
@@ -161,6 +161,6 @@ def _in_one_line(looks: Sequence[Look], columns: int, room: int) -> list[Text]:
     return lines
 
 
-def _ranked(looks: Iterable[Look]) -> list[Look]:
+def _ranked(looks: Iterable[JobLook]) -> list[JobLook]:
     """Return running jobs, then waiting ones, then those that are over; each in the order in which they came."""
     return sorted(looks, key=lambda look: (look.status.state.is_final, look.status.state is not State.PROCESSING))

@@ -22,7 +22,7 @@ from posthorse.app.client import Posthorse
 from posthorse.app.reading import Finished, outcome_of
 from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, exit_of_states
-from posthorse.cli.job_lookup import Look, find_id, look_at
+from posthorse.cli.job_lookup import JobLook, find_id, look_at
 from posthorse.cli.live_display import Bars, Follower
 from posthorse.cli.options import as_using, job_options
 from posthorse.cli.run_choice import Neighbour, go_on, start
@@ -197,7 +197,7 @@ def _work(
     stop: Stop,
     neighbour: Neighbour | None,
     prints: TextIO,
-) -> Look:
+) -> JobLook:
     """Run the job until it is over, until this process must stop, or until another process turns out to run it."""
     pause, is_stopping = FIRST_PAUSE, False
     with follower, redirect_stdout(prints), worker:  # what the job prints is not its result
@@ -265,7 +265,7 @@ def _has_head_start(status: Status) -> bool:
 
 def _report(
     app: Posthorse,
-    look: Look,
+    look: JobLook,
     stop: Stop,
     neighbour: Neighbour | None,
     timeout: str | None,

@@ -17,7 +17,7 @@ import msgspec
 from posthorse import ids
 from posthorse.app.client import Posthorse
 from posthorse.app.kind import Call, Kind
-from posthorse.cli.job_lookup import Look, look_at
+from posthorse.cli.job_lookup import JobLook, look_at
 from posthorse.cli.screen import clean
 from posthorse.cli.typed_arguments import read_words
 from posthorse.errors import InvalidTransition
@@ -32,7 +32,7 @@ HEAD_START = 2_000_000
 """Microseconds for which a new job waits for this process before others may claim it."""
 
 
-class Run(NamedTuple):
+class RunChoice(NamedTuple):
     """The job to run here, and whether it was made for this run."""
 
     id: str
@@ -47,7 +47,7 @@ def start(
     *,
     is_new: bool,
     options: Mapping[str, object],
-) -> Run:
+) -> RunChoice:
     """Return a new job, or the one under the same key that is not over.
 
     Raises KeyConflict, InvalidTransition for a paused job, and errors of the arguments.
@@ -68,7 +68,7 @@ def start(
     return run
 
 
-def go_on(app: Posthorse, job: str) -> Run:
+def go_on(app: Posthorse, job: str) -> RunChoice:
     """Prepare an earlier job to run: resume it, or retry it if it failed or was cancelled.
 
     Raises InvalidTransition for a completed job, JobNotFound.
@@ -81,7 +81,7 @@ def go_on(app: Posthorse, job: str) -> Run:
         raise InvalidTransition(f"job {job} is completed: nothing is left of it to run")
     elif status.state.is_final:
         app.get_job(job).retry()
-    return Run(job, is_new=False)
+    return RunChoice(job, is_new=False)
 
 
 class Neighbour:
@@ -95,7 +95,7 @@ class Neighbour:
         self.name = ""
         self.has_shown_life = False
 
-    def is_at_work(self, look: Look) -> bool:
+    def is_at_work(self, look: JobLook) -> bool:
         """Return whether another process is known to run the job; once this process had it, there is no search."""
         if self._is_ours or self.has_shown_life or look.status.state is not State.PROCESSING:
             return self.has_shown_life
@@ -112,7 +112,7 @@ class Neighbour:
         return self.has_shown_life
 
 
-def _stored(app: Posthorse, job: NewJob) -> Run:
+def _stored(app: Posthorse, job: NewJob) -> RunChoice:
     [job], _, closed = terms = app.gate.terms([job])  # its queue's depth does not matter, because the job runs here
     terms.raise_if_closed()
     lanes = app.store.lanes({job.lane})
@@ -124,7 +124,7 @@ def _stored(app: Posthorse, job: NewJob) -> Run:
         submitted = app.store.run(
             enqueue_anew(job, lanes, closed=closed, packing=app.registry.packing, told=app.store.watched.submitted)
         )
-    return Run(submitted.id, submitted.created)
+    return RunChoice(submitted.id, submitted.created)
 
 
 def _digest(call: Call[object]) -> str:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from posthorse.cli.job_display import sentence
-from posthorse.cli.job_lookup import Look
+from posthorse.cli.job_lookup import JobLook
 from posthorse.cli.screen import say
 
 LOOK_INTERVAL = 0.25
@@ -35,7 +35,7 @@ class Milestones:
     ) -> None:
         return None
 
-    def show(self, looks: Sequence[Look]) -> None:
+    def show(self, looks: Sequence[JobLook]) -> None:
         """Report the jobs, if there is something to report."""
         for look in looks:
             status = look.status

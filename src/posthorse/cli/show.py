@@ -18,7 +18,7 @@ from posthorse.app.verbs import drive
 from posthorse.cli.bad_items import first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
 from posthorse.cli.exits import Exit
-from posthorse.cli.job_lookup import Look, find_id, look_at, short
+from posthorse.cli.job_lookup import JobLook, find_id, look_at, short
 from posthorse.cli.logs import LinePrinter
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say
 from posthorse.cli.tables import Column, out_table
@@ -68,7 +68,7 @@ _EVENTS = {
 class Story(NamedTuple):
     """All that is known about a job."""
 
-    look: Look
+    look: JobLook
     arguments: str
     result: str | None
     events: Sequence[EventView]
@@ -111,7 +111,7 @@ def _read(app: Posthorse, job_id: str, target: str | None) -> Story:
     look = look_at(app, job_id)
     told = read_why(app, job_id, target) if look.status.state in _WAITING else None
     if told is not None and look.status.state is told.state is State.PENDING:
-        look = Look(replace(look.status, waits_for=waits_for(told)), look.now)
+        look = JobLook(replace(look.status, waits_for=waits_for(told)), look.now)
     texts = drive(texts_of(app, job_id))
     outcome = app.store.read(read.outcome(job_id))
     rows = app.store.read(read.events(job_id))

@@ -34,7 +34,7 @@ NETWORK_FILES = re.compile(
 )
 
 
-class Verdict(StrEnum):
+class CheckVerdict(StrEnum):
     """How bad it is."""
 
     OK = "ok"
@@ -46,24 +46,24 @@ class Check(NamedTuple):
     """One check: what was found, and what to do about it."""
 
     name: str
-    verdict: Verdict
+    verdict: CheckVerdict
     finding: str
     advice: str | None = None
 
 
 def ok(name: str, finding: str) -> Check:
     """Make a check without a finding."""
-    return Check(name, Verdict.OK, finding)
+    return Check(name, CheckVerdict.OK, finding)
 
 
 def warning(name: str, finding: str, advice: str) -> Check:
     """Make a check that found something to look at, although everything works."""
-    return Check(name, Verdict.WARNING, finding, advice)
+    return Check(name, CheckVerdict.WARNING, finding, advice)
 
 
 def problem(name: str, finding: str, advice: str) -> Check:
     """Make a check that found something that does not work, or puts jobs at risk."""
-    return Check(name, Verdict.ERROR, finding, advice)
+    return Check(name, CheckVerdict.ERROR, finding, advice)
 
 
 def address_check(stores: Apart | None) -> Check:

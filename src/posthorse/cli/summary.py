@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from posthorse.cli.job_lookup import Look
+from posthorse.cli.job_lookup import JobLook
 from posthorse.rules.job import State
 from posthorse.rules.progress import Pace, Progress, progress_at
 
@@ -31,7 +31,7 @@ MIN_SPAN = 1.0
 """Minimum seconds over which the pace of a crowd is measured."""
 
 
-class Tally:
+class RunTally:
     """The state of a crowd of jobs, and its pace."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Tally:
         self._done: int | None = None
         self._seconds = 0.0
 
-    def observe(self, looks: Sequence[Look], seconds: float) -> None:
+    def observe(self, looks: Sequence[JobLook], seconds: float) -> None:
         """Record the jobs so many seconds after the last time."""
         done = _shares_done(looks)
         if self._done is None:
@@ -50,7 +50,7 @@ class Tally:
             self._pace = self._pace.observe(max(0, done - self._done), self._seconds)
             self._done, self._seconds = done, 0.0
 
-    def forecast(self, looks: Sequence[Look]) -> Progress:
+    def forecast(self, looks: Sequence[JobLook]) -> Progress:
         """Return the progress of all jobs together: of the last one to end if none waits, else from the pace of the
         crowd.
         """
@@ -65,13 +65,13 @@ class Tally:
         return progress_at(_shares_done(looks), SHARES * len(looks), self._pace, looks[0].now)
 
 
-def counts(looks: Sequence[Look]) -> Mapping[State, int]:
+def counts(looks: Sequence[JobLook]) -> Mapping[State, int]:
     """Return how many jobs are in which state, in the order of display."""
     counted = Counter(look.status.state for look in looks)
     return {state: counted[state] for state in ORDER if counted[state]}
 
 
-def _shares_done(looks: Sequence[Look]) -> int:
+def _shares_done(looks: Sequence[JobLook]) -> int:
     return sum(
         SHARES if look.status.state.is_final else int(SHARES * (look.status.progress.fraction or 0)) for look in looks
     )

@@ -12,7 +12,7 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.jobs import Jobs
 from posthorse.cli.exits import Exit, exit_of_states
-from posthorse.cli.job_lookup import Look, find_id, look_at, look_at_all
+from posthorse.cli.job_lookup import JobLook, find_id, look_at, look_at_all
 from posthorse.cli.live_display import Bars, Follower, Lines
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import can_animate, say
@@ -123,7 +123,7 @@ def _newest(jobs: Jobs, limit: int) -> list[str]:
     return found
 
 
-def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: Selection | None) -> Sequence[Look]:
+def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: Selection | None) -> Sequence[JobLook]:
     """Show the jobs until all are over; with a selection also later ones, until interrupted."""
     looks = {job: look_at(app, job) for job in chosen} if len(chosen) == 1 else look_at_all(app, chosen)
     be_patient(app)
@@ -141,7 +141,7 @@ def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: S
         looks.update(look_at_all(app, going))
 
 
-def _without_the_oldest(looks: dict[str, Look], going: Sequence[str]) -> dict[str, Look]:
+def _without_the_oldest(looks: dict[str, JobLook], going: Sequence[str]) -> dict[str, JobLook]:
     """Forget jobs that are over if there are too many to watch."""
     over = [job for job, look in looks.items() if look.status.state.is_final]
     surplus = set(over[: max(0, len(over) + len(going) - MAX_WATCHED)])

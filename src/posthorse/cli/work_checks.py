@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from shlex import quote
 
-from posthorse.cli.store_checks import Check, Verdict, ok, problem, warning
+from posthorse.cli.store_checks import Check, CheckVerdict, ok, problem, warning
 from posthorse.cli.wording import span
 from posthorse.rules.growth import Deaths
 from posthorse.rules.job import State
@@ -94,7 +94,7 @@ def unserved_checks(unserved: Sequence[Unserved], unknown_for: timedelta) -> Ite
 def means_unserved(check: Check) -> bool:
     """Return whether a check that is not well says that jobs wait which no living worker would take."""
     if check.name == "workers":
-        return check.verdict is Verdict.ERROR  # a warning is about workers, not about jobs that wait for one
+        return check.verdict is CheckVerdict.ERROR  # a warning is about workers, not about jobs that wait for one
     return check.name in ("kinds", "queues", "labels")
 
 

@@ -20,7 +20,16 @@ from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.schedules import Declared, Due, comes_again_after, due, job_at, remembered_after
 from posthorse.store.admission import Admission
-from posthorse.store.operations.schedules import Fired, Run, ScheduleRow, declare, fire, go_back, schedules, see
+from posthorse.store.operations.schedules import (
+    Fired,
+    ScheduledRun,
+    ScheduleRow,
+    declare,
+    fire,
+    go_back,
+    schedules,
+    see,
+)
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
@@ -191,7 +200,7 @@ class Scheduler:
         made = await self._store.arun(
             fire(
                 declared,
-                [Run(at, job) for at, job in zip(found.times, jobs, strict=True)],
+                [ScheduledRun(at, job) for at, job in zip(found.times, jobs, strict=True)],
                 known=row.handled_until,
                 handled_until=found.handled_until,
                 forget_before=remembered_after(declared.timing, found.handled_until),

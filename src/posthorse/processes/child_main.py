@@ -36,8 +36,8 @@ from posthorse.worker.isolation.code_location import CodeLocation
 from posthorse.worker.isolation.memory import held, limited
 from posthorse.worker.isolation.messages import (
     Begin,
+    ChildEnded,
     ChildPlan,
-    Ended,
     Ready,
     StopRequest,
     ToRunner,
@@ -126,19 +126,19 @@ class ChildMain:
             await life.stop()
             app.close()
 
-    async def _ended(self, turn: JobInChild) -> Ended:
+    async def _ended(self, turn: JobInChild) -> ChildEnded:
         try:
             return await self._end_of(turn)
         except BaseException as error:
             log.exception("job %s could not be run to its end", turn.claimed.job)
-            return Ended(Raised(evidence(error)), turn.stop.request, 0, held(), is_reusable=False)
+            return ChildEnded(Raised(evidence(error)), turn.stop.request, 0, held(), is_reusable=False)
 
-    async def _end_of(self, turn: JobInChild) -> Ended:
+    async def _end_of(self, turn: JobInChild) -> ChildEnded:
         try:
             app = self._application(turn.begin.location, turn.begin.kind)
             life = await self._life_of(app)
         except PosthorseError as error:
-            return Ended(Unfit(str(error)), None, 0, 0, is_reusable=False)
+            return ChildEnded(Unfit(str(error)), None, 0, 0, is_reusable=False)
         turn.prepare(app, self._plan.longest_transaction)
         self._begin_logs(turn)
         try:
@@ -146,7 +146,7 @@ class ChildMain:
         finally:
             self._logs.end()
         slices = 0 if turn.journal is None else turn.journal.slices_committed
-        return Ended(outcome, turn.stop.request, slices, held(), is_reusable)
+        return ChildEnded(outcome, turn.stop.request, slices, held(), is_reusable)
 
     def _begin_logs(self, turn: JobInChild) -> None:
         begin, claimed = turn.begin, turn.claimed

@@ -20,7 +20,7 @@ YIELDED = "yielded to others after its time box"
 _ENDLESS = frozenset({"unfit", "snoozed"})
 
 
-class Step(NamedTuple):
+class EventStep(NamedTuple):
     """An event as it is stored; `detail` is JSON."""
 
     version: int
@@ -40,7 +40,7 @@ def is_endless(name: str, detail: str | None) -> bool:
     return name in _ENDLESS or (name == "released" and _decoded(detail).get("detail") == YIELDED)
 
 
-def times_in_a_row(name: str, last: Step | None) -> int:
+def times_in_a_row(name: str, last: EventStep | None) -> int:
     """Return how often the same event came before, without another in between."""
     if last is None or last.name != name or not is_endless(name, last.detail):
         return 0
@@ -48,7 +48,7 @@ def times_in_a_row(name: str, last: Step | None) -> int:
     return times if isinstance(times, int) else 1
 
 
-def next_step(name: str, detail: str | None, last: Step | None) -> Written:
+def next_step(name: str, detail: str | None, last: EventStep | None) -> Written:
     """Return how to store an endless event after the last one."""
     times = 1 + times_in_a_row(name, last)
     if times == 1 or last is None:

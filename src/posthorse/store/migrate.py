@@ -19,7 +19,7 @@ from posthorse.failpoints import failpoint
 from posthorse.store.base import Execute, QuerySteps, drive, operation, query
 from posthorse.store.operations.store_facts import HAS_SCHEMA, MIGRATION
 from posthorse.store.operations.store_facts import SCHEMA_VERSION as STORED_VERSION
-from posthorse.store.queries import Row, Statement, Step, Value
+from posthorse.store.queries import MigrationStep, Row, Statement, Value
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ Tell = Callable[[str], None]
 """Receives a sentence about each thing that is done or waited for."""
 
 
-class Transaction(Protocol):
+class MigrationTransaction(Protocol):
     """One transaction of a migration."""
 
     @property
@@ -59,7 +59,7 @@ class Migrator(Protocol):
         """Keep other processes from migrating inside the block; wait for one that does."""
         ...
 
-    def steps(self, text: str) -> Sequence[Step]:
+    def steps(self, text: str) -> Sequence[MigrationStep]:
         """Compile a migration file."""
         ...
 
@@ -67,15 +67,15 @@ class Migrator(Protocol):
         """Return how far the schema is, without waiting for other writers; None if there is none."""
         ...
 
-    def commit(self, work: Callable[[Transaction], T]) -> T:
+    def commit(self, work: Callable[[MigrationTransaction], T]) -> T:
         """Do work in one transaction; if others hold its locks for long, again later."""
         ...
 
-    def build(self, step: Step) -> None:
+    def build(self, step: MigrationStep) -> None:
         """Build an index while others write, unless it is there and complete."""
         ...
 
-    def weight_of(self, step: Step) -> str:
+    def weight_of(self, step: MigrationStep) -> str:
         """Return how large the table of a step is, and how long others wait for the step, in words."""
         ...
 
@@ -90,7 +90,7 @@ class SchemaProgress(NamedTuple):
 class Task(NamedTuple):
     """A step that a schema lacks: the `number`-th of so many that lead to a version."""
 
-    step: Step
+    step: MigrationStep
     target: int
     number: int
     of: int
@@ -183,7 +183,7 @@ def stored_progress() -> QuerySteps[SchemaProgress | None]:
     return SchemaProgress(version, 0)
 
 
-def _create(dialect_name: str, transaction: Transaction) -> bool:
+def _create(dialect_name: str, transaction: MigrationTransaction) -> bool:
     """Create the schema if there is none; return whether there was none."""
     if drive(stored_version(), transaction.execute) is not None:
         return False
@@ -210,7 +210,7 @@ def _do(migrator: Migrator, task: Task) -> bool:
     return was_taken
 
 
-def _take(task: Task, statements: Sequence[Statement], transaction: Transaction) -> bool:
+def _take(task: Task, statements: Sequence[Statement], transaction: MigrationTransaction) -> bool:
     if _progress(transaction) != task.expected:
         return False
     for statement in statements:
@@ -231,11 +231,11 @@ def _change_in_batches(migrator: Migrator, statement: Statement) -> None:
         failpoint("migration")
 
 
-def _change_batch(statement: Statement, after: str, transaction: Transaction) -> Sequence[Row]:
+def _change_batch(statement: Statement, after: str, transaction: MigrationTransaction) -> Sequence[Row]:
     return transaction.run(statement, {"after": after})
 
 
-def _progress(transaction: Transaction) -> SchemaProgress:
+def _progress(transaction: MigrationTransaction) -> SchemaProgress:
     progress = drive(stored_progress(), transaction.execute)
     assert progress is not None  # a schema is created before, and never removed
     return progress

@@ -111,7 +111,7 @@ class Query(msgspec.Struct, frozen=True):
     """The names of all parameters of its statements."""
 
 
-class Step(msgspec.Struct, frozen=True):
+class MigrationStep(msgspec.Struct, frozen=True):
     """One step of a migration, compiled."""
 
     name: str
@@ -158,15 +158,15 @@ class Queries:
         """Return the statements of a schema file, with tables named for this dialect."""
         return tuple(self._named(part) for part in _statements(text))
 
-    def steps(self, text: str) -> tuple[Step, ...]:
+    def steps(self, text: str) -> tuple[MigrationStep, ...]:
         """Return the steps of a migration file: its blocks, some marked `-- index` or `-- in batches`."""
         return tuple(self._step(name, source) for name, source in blocks_of(text, "a migration").items())
 
-    def _step(self, name: str, source: str) -> Step:
+    def _step(self, name: str, source: str) -> MigrationStep:
         comments = [line[3:] for line in source.splitlines() if line.startswith("-- ")]
         table = _TABLE.search(_statements(source)[0].rpartition(" ON ")[2])
         assert table is not None
-        return Step(
+        return MigrationStep(
             name,
             comments[0],
             tuple(self._statement(sql, (), has_pairs=False) for sql in _statements(source)),

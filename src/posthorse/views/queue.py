@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from posthorse.rules.job import State
 from posthorse.rules.labels import as_labels
 from posthorse.rules.queues import DEFAULTS, QueueSettings, layer_as_words
-from posthorse.store.operations.queues import QueueRow, QueuesRead, Server
+from posthorse.store.operations.queues import QueueRow, QueueServer, QueuesRead
 from posthorse.views.base import View
 
 QueueState = Literal["open", "paused", "draining", "closed"]
@@ -90,7 +90,7 @@ def unused(name: str) -> QueueRow:
     return QueueRow(name, 0, None, 0, {})
 
 
-def _serves(server: Server, queue: str, settings: QueueSettings) -> bool:
+def _serves(server: QueueServer, queue: str, settings: QueueSettings) -> bool:
     return (not server.queues or queue in server.queues) and settings.fits(as_labels(list(server.labels)))
 
 

@@ -508,5 +508,5 @@ def test_a_folder_that_may_not_be_written_to_is_a_clear_exit(open_folder: Path, 
 def test_a_disk_that_is_nearly_full_is_told_by_the_doctor() -> None:
     """F35, before it happens."""
     found = store_checks.space_check(10_000_000, None)
-    assert found.verdict is store_checks.Verdict.WARNING
+    assert found.verdict is store_checks.CheckVerdict.WARNING
     assert "10 MB are free" in found.finding

@@ -1,4 +1,4 @@
-"""The interface of a chore, and its pace. The sweep runs each one when it is due, and knows none of them by name."""
+"""The interface of a chore, and its throttle. The sweep runs those that are due, and knows none of them by name."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Chore(ABC):
         """React to a step of the store's clock."""
 
 
-class Pace:
+class Throttle:
     """When the turns of a chore follow each other: after its interval, and after a rest in proportion to the last turn.
 
     A turn that failed counts as one that took no time.
@@ -47,7 +47,7 @@ class Pace:
         self._began_at = self._ended_at = monotonic()
 
     def due_in(self, interval: float, *, rest: float = REST) -> float:
-        """Return the seconds until the next turn. A new pace is due an interval after it was made."""
+        """Return the seconds until the next turn. A new throttle lets the first one run after the interval."""
         rested_at = self._ended_at + rest * (self._ended_at - self._began_at)
         return max(self._began_at + interval, rested_at) - monotonic()
 

@@ -16,7 +16,7 @@ import msgspec
 from posthorse import ids
 from posthorse.clock import SECOND
 from posthorse.errors import PosthorseError
-from posthorse.maintenance.chores.base import Chore, Pace
+from posthorse.maintenance.chores.base import Chore, Throttle
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import LOG, AlarmRule, Observer
@@ -46,16 +46,16 @@ class LookAtDeadLetters(Chore):
         self._packing = packing
         self._admission = Admission(store, queues)
         self._interval = store.tuning.dead_letters_interval
-        self._pace = Pace()
+        self._throttle = Throttle()
 
     def due_in(self, look: NextDue | None) -> float:
-        return self._pace.due_in(self._interval)
+        return self._throttle.due_in(self._interval)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
         rules = [observer.rule for observer in self._observers.values()]
         if look is not None:
             rules.append(LOG)
-        with self._pace.turn():
+        with self._throttle.turn():
             for alarm in await self._store.aread(alarms_due(rules, pace=round(self._interval * SECOND))):
                 await self._tell_safely(alarm)
         return look

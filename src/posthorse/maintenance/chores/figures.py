@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from posthorse.clock import SECOND, monotonic
 from posthorse.failpoints import failpoint
-from posthorse.maintenance.chores.base import Chore, Pace
+from posthorse.maintenance.chores.base import Chore, Throttle
 from posthorse.store.operations.runners import NextDue
 from posthorse.store.operations.tallies import (
     DAY,
@@ -38,14 +38,14 @@ class SampleDepths(Chore):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._interval = store.tuning.depths_interval
-        self._pace = Pace()
+        self._throttle = Throttle()
         self._filled: frozenset[str] = frozenset()
 
     def due_in(self, look: NextDue | None) -> float:
-        return self._pace.due_in(self._interval)
+        return self._throttle.due_in(self._interval)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        with self._pace.turn():
+        with self._throttle.turn():
             found = await self._store.aread(depths_now(MOST))
             filled = frozenset(queue for queue, depth in found.items() if any(depth[2:8]))
             if noted := [found[queue] for queue in sorted(filled | self._filled) if queue in found]:
@@ -70,17 +70,17 @@ class FoldFigures(Chore):
         )
         self._keep = round(tuning.keep_days * SECOND)
         self._keep_depths = round(tuning.keep_minutes * SECOND)
-        self._pace = Pace()
+        self._throttle = Throttle()
         self._has_more = False
         self._forgets_at = 0.0
         self._thinned_until = 0
 
     def due_in(self, look: NextDue | None) -> float:
-        return self._pace.due_in(0.0 if self._has_more else self._interval)
+        return self._throttle.due_in(0.0 if self._has_more else self._interval)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
         self._has_more = False
-        with self._pace.turn():
+        with self._throttle.turn():
             self._has_more = await self._fold()
             if look is not None:
                 await self._forget(look)

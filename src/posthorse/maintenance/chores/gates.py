@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from posthorse.clock import SECOND
-from posthorse.maintenance.chores.base import Chore, Pace
+from posthorse.maintenance.chores.base import Chore, Throttle
 from posthorse.store.operations.gates import gates_to_tend, neglected_gates, tend_gates
 from posthorse.store.operations.runners import NextDue, next_due
 from posthorse.store.store import Store
@@ -20,7 +20,7 @@ class TendGates(Chore):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._pace = Pace()
+        self._throttle = Throttle()
         self._is_clock_set = False
 
     def due_in(self, look: NextDue | None) -> float:
@@ -31,10 +31,10 @@ class TendGates(Chore):
         until_token = math.inf if look.gate is None else look.gate / SECOND
         tuning = self._store.tuning
         interval = tuning.gates_interval if look.has_held else tuning.free_gates_interval
-        return min(until_token, self._pace.due_in(interval))
+        return min(until_token, self._throttle.due_in(interval))
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        with self._pace.turn():
+        with self._throttle.turn():
             gates = await self._store.aread(gates_to_tend(AT_ONCE))
             neglected = await self._store.aread(neglected_gates(AT_ONCE))
             await self._store.arun(tend_gates(gates, neglected))

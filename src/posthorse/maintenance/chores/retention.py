@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from posthorse.clock import SECOND
 from posthorse.failpoints import failpoint
-from posthorse.maintenance.chores.base import REST, Chore, Pace
+from posthorse.maintenance.chores.base import REST, Chore, Throttle
 from posthorse.rules.durations import as_text
 from posthorse.rules.job import State
 from posthorse.rules.registry import Registry
@@ -80,7 +80,7 @@ class ForgetOldJobs(Chore):
         self._said = said
         self._at_once = store.tuning.retention_page
         self._has_declared = False
-        self._pace = Pace()
+        self._throttle = Throttle()
         self._rest = REST
         self._pause = 0.0
         self._after = FIRST
@@ -96,7 +96,7 @@ class ForgetOldJobs(Chore):
     def due_in(self, look: NextDue | None) -> float:
         if look is None:
             return math.inf if self._has_declared else 0.0
-        return self._pace.due_in(self._pause, rest=self._rest)
+        return self._throttle.due_in(self._pause, rest=self._rest)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
         if not self._has_declared:
@@ -104,7 +104,7 @@ class ForgetOldJobs(Chore):
         if look is None:
             return look
         self._rest, self._pause = REST, 0.0
-        with self._pace.turn():
+        with self._throttle.turn():
             await (self._forget_identities() if self._is_among_identities else self._forget_jobs())
         return look
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from posthorse.maintenance.chores.base import Chore, Pace
+from posthorse.maintenance.chores.base import Chore, Throttle
 from posthorse.rules.queues import DEFAULTS, DeclaredQueues
 from posthorse.rules.why.answer import Reason, clause
 from posthorse.rules.why.queue_and_workers import why_unserved
@@ -30,15 +30,15 @@ class LookForUnservedJobs(Chore):
     def __init__(self, store: Store, queues: DeclaredQueues) -> None:
         self._store = store
         self._queues = queues
-        self._pace = Pace()
+        self._throttle = Throttle()
         self._seen: frozenset[Gap] = frozenset()
         self._told: frozenset[Gap] = frozenset()
 
     def due_in(self, look: NextDue | None) -> float:
-        return self._pace.due_in(LOOK_INTERVAL)
+        return self._throttle.due_in(LOOK_INTERVAL)
 
     async def run(self, look: NextDue | None) -> NextDue | None:
-        with self._pace.turn():
+        with self._throttle.turn():
             found = await self._gaps()
         for gap in sorted(self._seen & found.keys() - self._told):
             queue, kind, _ = gap

@@ -100,7 +100,7 @@ class Look(NamedTuple):
     is_end: bool
 
 
-class Tally(NamedTuple):
+class PartCount(NamedTuple):
     """How many jobs of a look match; the other fields are those of `Look`."""
 
     matching: int
@@ -137,13 +137,13 @@ def look(on: Route, *, after: Position | None, window: int, limit: int, oldest_f
 
 
 @single_operation
-def tally(on: Route, *, after: Position | None, window: int) -> QuerySteps[Tally]:
+def tally(on: Route, *, after: Position | None, window: int) -> QuerySteps[PartCount]:
     """Count the matching ones of the next jobs of a way, `window` at most."""
     share = _share(on, window, 0)
     name, values = _composed("jobs_counted", on, after, window, share, oldest_first=False)
     [row] = yield from TypedQuery(name, CountedRow)(_rows(on), **values)
     last = _position(on, row.last, row.last_at, oldest_first=False)
-    return Tally(row.matching, last, row.looked_at, row.looked_at <= share)
+    return PartCount(row.matching, last, row.looked_at, row.looked_at <= share)
 
 
 @operation

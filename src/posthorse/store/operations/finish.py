@@ -11,7 +11,7 @@ import msgspec
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
 from posthorse.rules.loop_state import decode_loops, forgiven
-from posthorse.rules.repeated_events import Step, is_endless, next_step, times_in_a_row
+from posthorse.rules.repeated_events import EventStep, is_endless, next_step, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
 from posthorse.rules.tallies import Happened
 from posthorse.store.base import (
@@ -120,7 +120,7 @@ class Saved(NamedTuple):
 
 
 END_LEASES = TypedQuery("end_leases", EndedLease)
-LAST_EVENT = TypedQuery("last_event", Step)
+LAST_EVENT = TypedQuery("last_event", EventStep)
 RUNNER_ON_LIST = TypedQuery("runner_on_list", tuple[str, int])
 CHECKPOINT = TypedQuery("checkpoint", Saved)
 LOAD_CHECKPOINT = TypedQuery("load_checkpoint", tuple[int, int, int | None, str, str | None, str, str])
@@ -289,7 +289,7 @@ def _record(job: str, version: int, name: str, evidence: str | None) -> QuerySte
         yield query("record_again", job=job, version=version, instead_of=instead_of, detail=detail)
 
 
-def _last_step(job: str) -> QuerySteps[Step | None]:
+def _last_step(job: str) -> QuerySteps[EventStep | None]:
     rows = yield from LAST_EVENT(job=job)
     return rows[0] if rows else None
 

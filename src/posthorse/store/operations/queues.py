@@ -41,7 +41,7 @@ class QueueRow(NamedTuple):
     aside: Mapping[State, int]
 
 
-class Server(NamedTuple):
+class QueueServer(NamedTuple):
     """A living runner, with what it serves: these queues, or all that its labels fit."""
 
     worker: str
@@ -54,7 +54,7 @@ class QueuesRead(NamedTuple):
 
     now: int
     live: Mapping[str, Layer]
-    servers: Sequence[Server]
+    servers: Sequence[QueueServer]
     rows: Sequence[QueueRow]
     held: Mapping[str, Mapping[str, int]]
     """By queue, how many jobs each limit holds back."""
@@ -107,10 +107,10 @@ def queue_rows() -> QuerySteps[list[QueueRow]]:
 
 
 @single_operation
-def servers() -> QuerySteps[list[Server]]:
+def servers() -> QuerySteps[list[QueueServer]]:
     """Return the living runners."""
     rows = yield from SERVERS()
-    return [Server(worker, _decode_names(queues), _decode_names(labels)) for worker, queues, labels in rows]
+    return [QueueServer(worker, _decode_names(queues), _decode_names(labels)) for worker, queues, labels in rows]
 
 
 @operation

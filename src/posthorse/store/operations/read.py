@@ -137,7 +137,7 @@ class Depth(NamedTuple):
     first: int
 
 
-class Story(NamedTuple):
+class JobStory(NamedTuple):
     """A job as stored, its events, and its runner."""
 
     job: JobRow
@@ -189,14 +189,14 @@ def holder(job_id: str) -> QuerySteps[HolderRow | None]:
 
 
 @operation
-def story(job_id: str) -> QuerySteps[Story | None]:
+def story(job_id: str) -> QuerySteps[JobStory | None]:
     """Return a job with all that is known about its attempts."""
     row = yield from job(job_id).start()
     if row is None:
         return None
     told = yield from events(job_id).start()
     runs = State(row.state) is State.PROCESSING
-    return Story(row, told, (yield from holder(job_id).start()) if runs else None)
+    return JobStory(row, told, (yield from holder(job_id).start()) if runs else None)
 
 
 @operation

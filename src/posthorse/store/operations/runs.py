@@ -11,7 +11,7 @@ from posthorse.store.base import QuerySteps, TypedQuery, operation, query, unrep
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.keys import wanted_key
 from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, WITHDRAW, missing
-from posthorse.store.operations.submit import NONE_CLOSED, Submitted, enqueue
+from posthorse.store.operations.submit import NONE_CLOSED, SubmitResult, enqueue
 
 IS_ALIVE = TypedQuery("is_alive", tuple[int])
 LEASED = TypedQuery("leased", Claimed)
@@ -25,7 +25,7 @@ def enqueue_anew(
     closed: frozenset[str] = NONE_CLOSED,
     packing: Packing = PLAIN,
     told: Kinds = NO_KINDS,
-) -> QuerySteps[Submitted]:
+) -> QuerySteps[SubmitResult]:
     """Write a job with a key, or return the earlier one with that key if it is not over.
 
     Raises KeyConflict if the earlier one has other arguments, QueueClosed for a new one.

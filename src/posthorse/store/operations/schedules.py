@@ -22,7 +22,7 @@ from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query
 from posthorse.store.operations import store_facts
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.queues import check_open, check_room
-from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, Submitted, enqueue
+from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, SubmitResult, enqueue
 from posthorse.store.queries import Row
 
 MAX_OPEN = 1_000
@@ -54,7 +54,7 @@ class Fired(NamedTuple):
     refused: int = 0
 
 
-class Run(NamedTuple):
+class ScheduledRun(NamedTuple):
     """A time of a schedule and its job."""
 
     time: int
@@ -99,7 +99,7 @@ def see(declared: Sequence[Declared]) -> QuerySteps[None]:
 @operation
 def fire(
     declared: Declared,
-    runs: Sequence[Run],
+    runs: Sequence[ScheduledRun],
     *,
     known: int,
     handled_until: int,
@@ -155,7 +155,7 @@ def go_back(declared: Declared, *, known: int, now: int, comes_again_after: int 
     return bool(passed)
 
 
-def _take(name: str, runs: Sequence[Run]) -> QuerySteps[dict[int, NewJob]]:
+def _take(name: str, runs: Sequence[ScheduledRun]) -> QuerySteps[dict[int, NewJob]]:
     """Reserve times; return the jobs of those that were not run yet or come again, by their instants."""
     taken = yield from TAKE_FIRES([(run.time,) for run in runs], name=name)
     new = {time for (time,) in taken}
@@ -198,7 +198,7 @@ def trigger(
     closed: frozenset[str] = NONE_CLOSED,
     packing: Packing = PLAIN,
     told: Kinds = NO_KINDS,
-) -> QuerySteps[Submitted]:
+) -> QuerySteps[SubmitResult]:
     """Make a job of a schedule now, whatever its times and whether it is paused.
 
     `job` is its call with its own id. Raises QueueClosed, QueueFull.

@@ -35,7 +35,7 @@ ENQUEUE_ALIKE = TypedQuery("enqueue_alike", tuple[int, int])
 ENQUEUE_ONE = TypedQuery("enqueue_one", tuple[int, int])
 
 
-class Submitted(NamedTuple):
+class SubmitResult(NamedTuple):
     """Where a submitted job is; `created` is False if a key or an identity matched an earlier one."""
 
     id: str
@@ -63,7 +63,7 @@ def enqueue(
     closed: frozenset[str] = NONE_CLOSED,
     packing: Packing = PLAIN,
     told: Kinds = NO_KINDS,
-) -> Operation[list[Submitted]]:
+) -> Operation[list[SubmitResult]]:
     """Write jobs, all or none; return results in their order. No two have the same id.
 
     gauges: those of queues with a limited depth. closed: queues that accept no new jobs; see `admission`.
@@ -89,11 +89,11 @@ def _enqueue(
     closed: frozenset[str],
     packing: Packing,
     told: Kinds,
-) -> QuerySteps[list[Submitted]]:
-    answers = [*map(Submitted._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is fast
+) -> QuerySteps[list[SubmitResult]]:
+    answers = [*map(SubmitResult._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is fast
     if has_keys:
         earlier, jobs = yield from _without_known(jobs, packing)
-        answers = [Submitted(earlier[one.id], created=False) if one.id in earlier else one for one in answers]
+        answers = [SubmitResult(earlier[one.id], created=False) if one.id in earlier else one for one in answers]
     if closed:
         check_open(jobs, closed)
     if gauges:

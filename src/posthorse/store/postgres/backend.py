@@ -32,7 +32,7 @@ from posthorse.store.postgres.connections import (
     AsyncConnection,
     Connection,
     KeptConnection,
-    Server,
+    ServerFacts,
     forever,
 )
 from posthorse.store.postgres.faults import (
@@ -97,7 +97,7 @@ class PostgresBackend:
         self.channel = self._statements.channel
         self.dialect = self._statements.dialect
         self.queries = self._statements.queries
-        self._server = Server(url)
+        self._server = ServerFacts(url)
         self._transactions = Transactions(self._server, self._statements)
         self._writer = KeptConnection(partial(self._server.connect_to_write, self._hear), self._statements.execute_on)
         self._reader = KeptConnection(self._server.connect_to_read, self._statements.execute_on)

@@ -151,7 +151,7 @@ def channel_of(schema: str) -> str:
     return f"posthorse_{hashlib.sha256(schema.encode()).hexdigest()[:32]}"
 
 
-class Server:
+class ServerFacts:
     """A server, or the pooler before it, and how to connect to it. Raises InvalidSettings for an unreadable address."""
 
     def __init__(self, url: str) -> None:

@@ -15,11 +15,11 @@ from psycopg import errors as pg_errors
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
 from posthorse.store.base import Execute, drive
-from posthorse.store.migrate import SchemaProgress, Tell, Transaction, stored_progress
-from posthorse.store.postgres.connections import LOCAL_SETTINGS, Connection, Server
+from posthorse.store.migrate import MigrationTransaction, SchemaProgress, Tell, stored_progress
+from posthorse.store.postgres.connections import LOCAL_SETTINGS, Connection, ServerFacts
 from posthorse.store.postgres.faults import raise_unless_utf8
 from posthorse.store.postgres.statements import Statements
-from posthorse.store.queries import Row, Statement, Step, Value
+from posthorse.store.queries import MigrationStep, Row, Statement, Value
 
 T = TypeVar("T")
 
@@ -53,7 +53,9 @@ class PostgresMigrator:
     dialect_name = "postgres"
     builds_beside_writers = True
 
-    def __init__(self, server: Server, schema: str, statements: Statements, tell: Tell, *, patience: float) -> None:
+    def __init__(
+        self, server: ServerFacts, schema: str, statements: Statements, tell: Tell, *, patience: float
+    ) -> None:
         self._server = server
         self._schema = schema
         self._statements = statements
@@ -84,7 +86,7 @@ class PostgresMigrator:
         finally:
             holder.close()
 
-    def steps(self, text: str) -> Sequence[Step]:
+    def steps(self, text: str) -> Sequence[MigrationStep]:
         """Compile a migration file."""
         return self._statements.queries.steps(text)
 
@@ -94,7 +96,7 @@ class PostgresMigrator:
             self._connection.execute(LOCAL_SETTINGS)
             return drive(stored_progress(), self._statements.execute_on(self._connection))
 
-    def commit(self, work: Callable[[Transaction], T]) -> T:
+    def commit(self, work: Callable[[MigrationTransaction], T]) -> T:
         """Do work in one transaction; if others hold its locks, again a moment later. Raises StoreError."""
         began = monotonic()
         while True:
@@ -104,7 +106,7 @@ class PostgresMigrator:
             except _IN_THE_WAY as error:
                 self._wait_for_locks(began, error)
 
-    def build(self, step: Step) -> None:
+    def build(self, step: MigrationStep) -> None:
         """Build an index while others write. One that another build left incomplete is dropped first."""
         [statement] = step.statements
         began = monotonic()
@@ -126,7 +128,7 @@ class PostgresMigrator:
             except _IN_THE_WAY as error:
                 self._wait_for_locks(began, error)
 
-    def weight_of(self, step: Step) -> str:
+    def weight_of(self, step: MigrationStep) -> str:
         """Return how large the table of a step is."""
         rows = self._connection.execute(_WEIGHT, [step.table]).fetchone()
         if rows is None:

@@ -11,7 +11,7 @@ import psycopg
 
 from posthorse.clock import monotonic
 from posthorse.store.base import AsyncExecute, Execute
-from posthorse.store.postgres.connections import DURABLE, SET_MODE, AsyncConnection, Connection, Server
+from posthorse.store.postgres.connections import DURABLE, SET_MODE, AsyncConnection, Connection, ServerFacts
 from posthorse.store.postgres.faults import raise_if_gone
 from posthorse.store.postgres.statements import Statements
 from posthorse.store.transaction_overdue import overdue
@@ -31,7 +31,7 @@ def _opening(longest: float) -> bytes:
 class Transactions:
     """Begin and end transactions of slices, and keep their connections for later ones."""
 
-    def __init__(self, server: Server, statements: Statements) -> None:
+    def __init__(self, server: ServerFacts, statements: Statements) -> None:
         self._server = server
         self._statements = statements
         self._spares: list[Connection] = []

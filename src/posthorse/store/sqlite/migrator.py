@@ -9,8 +9,8 @@ from typing import TypeVar, cast
 
 from posthorse.errors import StoreUnreachable
 from posthorse.store.base import Execute, drive, query
-from posthorse.store.migrate import SchemaProgress, Tell, Transaction, stored_progress
-from posthorse.store.queries import Row, Statement, Step, Value
+from posthorse.store.migrate import MigrationTransaction, SchemaProgress, Tell, stored_progress
+from posthorse.store.queries import MigrationStep, Row, Statement, Value
 from posthorse.store.sqlite import side_files
 from posthorse.store.sqlite.connections import StoreFile, pragma
 from posthorse.store.sqlite.statements import Statements
@@ -48,7 +48,7 @@ class SqliteMigrator:
         self._patience = MAX_SECONDS
         yield
 
-    def steps(self, text: str) -> Sequence[Step]:
+    def steps(self, text: str) -> Sequence[MigrationStep]:
         """Compile a migration file."""
         return self._statements.steps(text)
 
@@ -60,7 +60,7 @@ class SqliteMigrator:
         finally:
             session.close()
 
-    def commit(self, work: Callable[[Transaction], T]) -> T:
+    def commit(self, work: Callable[[MigrationTransaction], T]) -> T:
         """Do work in one write transaction."""
         if self._patience is not None:
             self._wait_for_others()
@@ -69,10 +69,10 @@ class SqliteMigrator:
                 side_files.raise_if_replaced(self._file.path)
             return work(_SqliteTransaction(connection, execute, self._statements))
 
-    def build(self, step: Step) -> None:
+    def build(self, step: MigrationStep) -> None:
         """Do nothing: an index is built in the transaction of its step."""
 
-    def weight_of(self, step: Step) -> str:
+    def weight_of(self, step: MigrationStep) -> str:
         """Return how large the file is, and for how long an index that is built keeps others from writing."""
         session = self._file.open()
         try:

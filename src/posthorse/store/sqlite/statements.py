@@ -14,16 +14,7 @@ import msgspec
 
 from posthorse.clock import Clock
 from posthorse.store.base import BoundQuery, Execute, Rows
-from posthorse.store.queries import (
-    LIGHT,
-    Dialect,
-    Queries,
-    Query,
-    Step,
-    Value,
-    pairs_as_json,
-    rows_as_json,
-)
+from posthorse.store.queries import LIGHT, Dialect, MigrationStep, Queries, Query, Value, pairs_as_json, rows_as_json
 
 DIALECT = Dialect(
     name="sqlite",
@@ -73,7 +64,7 @@ class Statements:
         """Return the statements of a schema file."""
         return tuple(_queries.script(text))
 
-    def steps(self, text: str) -> tuple[Step, ...]:
+    def steps(self, text: str) -> tuple[MigrationStep, ...]:
         """Return the steps of a migration file."""
         return _queries.steps(text)
 

@@ -16,7 +16,7 @@ from posthorse.store.user_connections.base import (
 )
 
 
-class Transaction(Protocol):
+class AsyncpgTransaction(Protocol):
     """The part of asyncpg's transaction that is used here."""
 
     async def start(self) -> None: ...
@@ -29,7 +29,7 @@ class Connection(Protocol):
 
     def is_closed(self) -> bool: ...
     def is_in_transaction(self) -> bool: ...
-    def transaction(self) -> Transaction: ...
+    def transaction(self) -> AsyncpgTransaction: ...
     async def fetch(self, sql: str, /, *values: object) -> Sequence[Sequence[object]]: ...
 
 
@@ -43,7 +43,7 @@ class AsyncpgAdapter(ConnectionAdapter):
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._transaction: Transaction | None = None
+        self._transaction: AsyncpgTransaction | None = None
 
     @property
     def driver(self) -> object:

@@ -21,7 +21,7 @@ from posthorse.worker.base.signals import seconds_since_signal
 from posthorse.worker.isolation.child_process import ChildProcess, start_child
 from posthorse.worker.isolation.code_location import CodeLocation, NotFound, location_of
 from posthorse.worker.isolation.exit_status import outcome_of, status_in_words
-from posthorse.worker.isolation.messages import Begin, ChildPlan, Ended, Garbled, Logged
+from posthorse.worker.isolation.messages import Begin, ChildEnded, ChildPlan, Garbled, Logged
 from posthorse.worker.running.job_logs import JobLogs
 from posthorse.worker.running.preflight import preflight_check
 from posthorse.worker.running.running_job import RunningJob
@@ -183,7 +183,7 @@ class ChildPool:
         if self._busy.get(running) is child:
             child.kill()
 
-    def _keep(self, child: ChildProcess, ended: Ended | None = None, max_memory: int | None = None) -> None:
+    def _keep(self, child: ChildProcess, ended: ChildEnded | None = None, max_memory: int | None = None) -> None:
         """Keep a child for the next job, or let it end."""
         if ended is not None:
             child.memory_at_first = child.memory_at_first or ended.memory

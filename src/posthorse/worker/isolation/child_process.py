@@ -19,8 +19,8 @@ from posthorse.worker.isolation import reaper
 from posthorse.worker.isolation.exit_status import UNKNOWN, ExitStatus, parse
 from posthorse.worker.isolation.messages import (
     Begin,
+    ChildEnded,
     ChildPlan,
-    Ended,
     Garbled,
     Logged,
     Ready,
@@ -77,7 +77,7 @@ class ChildProcess:
 
     async def run(
         self, begin: Begin, *, kill_after: float | None, max_memory: int | None, logged: Callable[[Logged], None]
-    ) -> Ended | Garbled | None:
+    ) -> ChildEnded | Garbled | None:
         """Run a job; return None if the child ended before it reported the outcome. `logged` gets what it logs."""
         self.jobs += 1
         if kill_after or max_memory:

@@ -68,7 +68,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     pid: int
 
 
-class Ended(msgspec.Struct, frozen=True, tag=True):
+class ChildEnded(msgspec.Struct, frozen=True, tag=True):
     """The job ended."""
 
     outcome: Outcome
@@ -94,7 +94,7 @@ class Garbled(msgspec.Struct, frozen=True):
 
 
 ToChild = ChildPlan | Begin | StopRequest | Withdraw
-ToRunner = Ready | Ended | Logged
+ToRunner = Ready | ChildEnded | Logged
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_to_child = msgspec.msgpack.Decoder(ToChild).decode
