@@ -69,7 +69,7 @@ def _figures(report: Report) -> Iterator[str]:
         yield element("ul", *(element("li", plain(change)) for change in report.changes), class_="changes")
     if report.rows:
         yield element("h2", f"By {report.by}")
-        yield _table(report, report.by, report.rows)
+        yield _table(f"By {report.by}", report, report.by, report.rows)
     if report.slowest and (report.by != "kind" or len(report.rows) > 1):
         yield element("h2", "Slowest kinds")
         yield _slowest(report)
@@ -82,7 +82,9 @@ def _figures(report: Report) -> Iterator[str]:
         yield element(
             "details",
             element("summary", f"The figures behind the pictures, by {report.over_time_by}"),
-            _table(report, report.over_time_by, [row for row in report.over_time if row.started or ended(row)]),
+            _table(
+                "Over time", report, report.over_time_by, [row for row in report.over_time if row.started or ended(row)]
+            ),
         )
 
 
@@ -142,14 +144,14 @@ def _figure(picture: Picture) -> str:
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _table(report: Report, by: str, rows: Sequence[FigureRow]) -> str:
+def _table(name: str, report: Report, by: str, rows: Sequence[FigureRow]) -> str:
     is_time = by in ("day", "hour")
     headings = [
         _heading(by),
         *(_heading(figure.heading, is_number=True, explanation=figure.explanation) for figure in FIGURES),
     ]
     shown = rows if is_time else folded(rows, MAX_ROWS)
-    return _as_table(headings, [_row(row, report.totals) for row in shown])
+    return _as_table(name, headings, [_row(row, report.totals) for row in shown])
 
 
 def _row(row: FigureRow, totals: Totals) -> list[str]:
@@ -174,7 +176,7 @@ def _slowest(report: Report) -> str:
         for row in report.slowest
         if (ran := row.ran) is not None
     ]
-    return _as_table(headings, lines)
+    return _as_table("Slowest kinds", headings, lines)
 
 
 def _errors(report: Report) -> str:
@@ -188,7 +190,7 @@ def _errors(report: Report) -> str:
     lines = [_error(report, number, error) for number, error in enumerate(report.errors[:MAX_ERRORS])]
     left_out = len(report.errors) - len(lines)
     more = element("p", f"{left_out:,} more are not shown.", class_="note") if left_out else ""
-    return _as_table(headings, lines) + more
+    return _as_table("Errors", headings, lines) + more
 
 
 def _error(report: Report, number: int, error: ErrorGroup) -> list[str]:
@@ -230,13 +232,13 @@ def _queues(report: Report) -> str:
                 _number(seconds_as_text(oldest)),
             ]
         )
-    return _as_table(headings, lines)
+    return _as_table("Queues over time", headings, lines)
 
 
-def _as_table(headings: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+def _as_table(name: str, headings: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     head = element("thead", element("tr", *headings))
     body = element("tbody", *(element("tr", *line) for line in lines))
-    return element("div", element("table", head, body), class_="scroll", tabindex="0", role="region")
+    return element("div", element("table", head, body), class_="scroll", tabindex="0", role="region", aria_label=name)
 
 
 def _heading(text: str, *, is_number: bool = False, explanation: str | None = None) -> str:
