@@ -15,7 +15,7 @@ from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import Crashed, Expired, Lost, Outcome, Policy, Raised, Snoozed, Stopped, Unfit
 from posthorse.store.base import QuerySteps
 from posthorse.store.operations import bulk, ends, runners
-from posthorse.store.operations.ends import EndedJob
+from posthorse.store.operations.ends import JobEnd
 from posthorse.store.operations.finish import Fence
 from posthorse.store.operations.schedules import STATES_OF
 from tests.store.test_control import IN_STATE
@@ -43,7 +43,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[End]:
     """Return the list of what a step sees that follows every end: the job, its state, and the state before."""
     found: list[End] = []
 
-    def see(ended: EndedJob) -> QuerySteps[None]:
+    def see(ended: JobEnd) -> QuerySteps[None]:
         stored = yield from STATES_OF([(job,) for job in ended.jobs])
         assert {state for _, state in stored} <= {ended.state.value}
         assert ended.rows
@@ -196,7 +196,7 @@ def test_an_attempt_that_lost_its_lease_ends_nothing(yard: Yard, seen: list[End]
 
 
 def test_a_job_is_not_over_if_a_step_fails(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(ended: EndedJob) -> QuerySteps[None]:
+    def fail(ended: JobEnd) -> QuerySteps[None]:
         yield from ()
         raise ValueError("the step failed")
 

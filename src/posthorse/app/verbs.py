@@ -46,14 +46,14 @@ class Step(NamedTuple):
 Verb: TypeAlias = Generator[Step, object, T]
 
 
-class Handle(Protocol):
+class AppHandle(Protocol):
     """What has verbs: it holds an application."""
 
     @property
     def _app(self) -> Posthorse: ...
 
 
-S = TypeVar("S", bound=Handle)
+S = TypeVar("S", bound=AppHandle)
 
 
 # ── steps ────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,7 +23,7 @@ class LeaseRace(Exception):
     """Raised if a lease ended between reading and writing in one statement; the operation runs again."""
 
 
-class EndedJob(NamedTuple):
+class JobEnd(NamedTuple):
     """Jobs that one statement ended; none if all of a batch were refused.
 
     was: the state that they were in; `processing` if a runner held them. rows: what the statement returned.
@@ -39,7 +39,7 @@ _COMPLETE = TypedQuery("complete", tuple[int, int, int])
 ALREADY_ENDED = TypedQuery("already_ended", tuple[str, int | None])
 _CANCEL_JOB = TypedQuery("cancel_job", tuple[int, int | None])
 
-Step = Callable[[EndedJob], QuerySteps[None]]
+Step = Callable[[JobEnd], QuerySteps[None]]
 """What follows ends, as a part of the operation that ended the jobs: if it fails, the jobs are not over."""
 
 
@@ -98,18 +98,18 @@ def _follow(jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row
     """Take the steps that follow an end, in order."""
     steps = STEPS[state]
     if steps:
-        ended = EndedJob(tuple(jobs), state, was, rows)
+        ended = JobEnd(tuple(jobs), state, was, rows)
         for step in steps:
             yield from step(ended)
 
 
-def _drop_requests(ended: EndedJob) -> QuerySteps[None]:
+def _drop_requests(ended: JobEnd) -> QuerySteps[None]:
     """Drop the requests that were carried out: a runner obeyed, or its lease was taken away."""
     if ended.was is State.PROCESSING:
         yield query_rows("unask_runner", [(job,) for job in ended.jobs])
 
 
-def _count_cancelled(ended: EndedJob) -> QuerySteps[None]:
+def _count_cancelled(ended: JobEnd) -> QuerySteps[None]:
     """Count jobs that were cancelled while no runner held them: a runner counts its own."""
     if ended.was is not State.PROCESSING:
         [(version, *_)] = ended.rows
