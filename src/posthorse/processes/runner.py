@@ -6,6 +6,7 @@ Started by its supervisor (`worker/base/launch`); its plan is the first message 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -207,6 +208,7 @@ def main(descriptor: int) -> None:
         log.error("%s", error)
         end_gracefully(UNUSABLE)
     signals.stay()  # whatever the application has set
+    gc.freeze()  # all that was imported stays, so full collections need not walk through it again and again
     code = _run(process)
     if code == LOST_LEASE:
         end_at_once(code)  # its jobs may run elsewhere by now
