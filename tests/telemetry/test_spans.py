@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,21 @@ from opentelemetry.trace.span import TraceState
 
 import posthorse as ph
 from posthorse.rules.job import Options
+from posthorse.rules.middleware import RunningAttempt
 from posthorse.store.operations import read
 from posthorse.telemetry import tracing
-from posthorse.telemetry.spans import is_shown
+from posthorse.telemetry.spans import is_shown, processing
 from tests.waiting import until, until_state
 
 
 @pytest.fixture
-def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """Yield what was exported; this process traces as long as the test runs."""
+def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Return what is exported; this process traces as long as the test runs."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)  # it can be set once only
-    yield exporter
-    provider.shutdown()
+    return exporter
 
 
 def named(exporter: InMemorySpanExporter, name: str, count: int = 1) -> list[ReadableSpan]:
@@ -200,21 +200,15 @@ def test_a_job_that_could_not_be_sent_is_an_error(app: ph.Posthorse, exporter: I
     assert (refused.status.status_code, attributes(refused)["error.type"]) == (StatusCode.ERROR, "KeyConflict")
 
 
-def test_a_worker_does_not_give_its_jobs_the_trace_in_which_it_was_started(
-    app: ph.Posthorse, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @app.job
-    def welcome() -> None: ...
-
-    monkeypatch.setattr(tracing, "_has_provider", lambda: False)
-    job = welcome.enqueue()
-    monkeypatch.undo()
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
-    with trace.get_tracer("shop").start_as_current_span("request"), app.worker():
-        job.result(timeout=30)
+def test_a_job_does_not_continue_a_trace_that_is_current_in_its_worker(exporter: InMemorySpanExporter) -> None:
+    """As where an instrumentation of threads hands the context on in which the worker was started."""
+    attempt = RunningAttempt("1", "welcome", "default", None, 1, False, dict)
+    with trace.get_tracer("shop").start_as_current_span("request"):
+        span = processing(
+            attempt, options=None, is_first_and_due=True, links_always=False, uncommitted_slice=lambda: None
+        )
+        next(span)
+        assert next(span, None) is None
     [process] = named(exporter, "process welcome")
     assert (parent(process), process.links) == (None, ())
 

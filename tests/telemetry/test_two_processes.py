@@ -1,4 +1,6 @@
-"""One trace over two processes: a request of a web application, and the job that a worker runs for it."""
+"""OpenTelemetry over processes: a request of a web application and the job that a worker runs for it are one trace, and
+runners export their counts.
+"""
 
 from __future__ import annotations
 
@@ -105,3 +107,37 @@ def test_a_request_and_its_job_are_one_trace_and_each_process_flushes_at_its_end
     assert process["parent_id"] == send["context"]["span_id"]
     if kind == "welcome":
         assert spans["mail"][1]["parent_id"] == process["context"]["span_id"]
+
+
+def test_a_runner_exports_its_counts_by_the_time_it_ends(project: Project) -> None:
+    project.write("""
+        from opentelemetry import metrics
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+
+        exporter = ConsoleMetricExporter(
+            out=open("metrics.jsonl", "a"), formatter=lambda data: data.to_json(indent=None) + "\\n"
+        )
+        metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(exporter, 3_600_000)]))
+
+        @app.job
+        def plain():
+            pass
+
+        @app.job(max_attempts=1)
+        def bad():
+            raise ValueError("bad")
+    """)
+    with project.working() as worker:
+        for job, state in ((project.job("plain"), "completed"), (project.job("bad"), "failed")):
+            until_state(job, state)
+        assert worker.stop() == 0
+    found: dict[tuple[str, ...], int] = {}
+    for line in (project.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        for resource in json.loads(line)["resource_metrics"]:
+            for metric in [one for scope in resource["scope_metrics"] for one in scope["metrics"]]:
+                for point in metric["data"]["data_points"]:
+                    found[metric["name"], *sorted(point["attributes"].values())] = point["value"]
+    assert found["jobs.started", "default", "plain"] == found["jobs.started", "bad", "default"] == 1
+    assert found["jobs.finished", "completed", "default", "plain"] == 1
+    assert found["jobs.finished", "bad", "default", "failed"] == 1

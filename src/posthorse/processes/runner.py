@@ -110,7 +110,7 @@ class RunnerMain:
             target=plan.worker_plan.target,
             is_replaceable=True,
             lost=self._is_lost,
-            report=self._report if plan.worker_plan.reports_counts else None,
+            report=self._report,
         )
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._obey, name="posthorse-control pipe", daemon=True).start()
@@ -146,7 +146,13 @@ class RunnerMain:
         return self._is_taken_away
 
     def _report(self, counted: Sequence[Counted]) -> None:
-        self._control_pipe.send(counted=counted)
+        """Pass on what was counted since the last time: to a supervisor that listens, and to OpenTelemetry."""
+        if self._plan.worker_plan.reports_counts:
+            self._control_pipe.send(counted=counted)
+        if "opentelemetry.metrics" in sys.modules:
+            from posthorse.telemetry.meters import observe  # here, because it needs OpenTelemetry
+
+            observe(counted)
 
     async def _show_life(self) -> None:
         while True:

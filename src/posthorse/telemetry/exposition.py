@@ -13,21 +13,16 @@ from prometheus_client.registry import Collector
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import State
-from posthorse.rules.tallies import OTHER, Happened
+from posthorse.rules.tallies import OTHER
 from posthorse.store.operations.tallies import DepthRow
 from posthorse.telemetry.latencies import BOUNDS, Latencies
 from posthorse.telemetry.store_samples import StoreSample
-from posthorse.telemetry.totals import MAX_SERIES, Series, Spent, cumulative
+from posthorse.telemetry.totals import FINISHED, MAX_SERIES, Series, Spent, cumulative
 
 SPANS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds in seconds of how long jobs waited and ran."""
 
 LANE = ("queue", "kind")
-FINISHED: Mapping[Happened, State] = {
-    "completed": State.COMPLETED,
-    "failed": State.FAILED,
-    "cancelled": State.CANCELLED,
-}
 
 
 class WorkerFigures(NamedTuple):

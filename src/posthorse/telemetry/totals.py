@@ -8,11 +8,19 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
+from posthorse.rules.job import State
 from posthorse.rules.tallies import OTHER, RAN, Happened, Histogram, decode_histogram, value_of
 from posthorse.store.operations.tallies import Counted
 
 MAX_SERIES = 200
 """Pairs of queue and kind that are counted apart; a worker with more counts the rest as `other`."""
+
+FINISHED: Mapping[Happened, State] = {
+    "completed": State.COMPLETED,
+    "failed": State.FAILED,
+    "cancelled": State.CANCELLED,
+}
+"""What counts as the end of a job, with the state in which it left the job."""
 
 
 class Spent:
