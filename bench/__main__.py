@@ -13,6 +13,7 @@ from bench import (
     batches,
     crowd,
     enqueueing,
+    events,
     instructions,
     keep,
     limits,
@@ -47,6 +48,7 @@ BENCHES: dict[str, Measure] = {
 ON_REQUEST: dict[str, Measure] = {
     "instructions": instructions.measure,
     "memory": memory.measure,
+    "events": events.measure,
     "keep": keep.measure,
     "lists": lists.measure,
     "logs": logs.measure,

@@ -16,15 +16,20 @@ import pytest
 import posthorse as ph
 from posthorse.clock import Clock
 from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.events import ForgetEvents
 from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
 from posthorse.maintenance.chores.figures import FoldFigures, SampleDepths
 from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.retention import ForgetOldJobs, retention_of
 from posthorse.rules.tuning import Tuning
+from posthorse.rules.watched import Wanted
+from posthorse.store.operations import telling
+from posthorse.store.operations.observing import enter_reader
 from posthorse.store.operations.runners import next_due
 from tests.waiting import until_state
 
 TABLES = ("jobs", "keys", "keeps", "tallies", "meta", "depths", "errors", "parked", "events", "logs")
+OF_EVENTS = ("stream", "ticks", "watchers", "readers")
 HOUR = timedelta(hours=1)
 
 
@@ -40,6 +45,8 @@ def app(postgres_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
         postgres_url, clock=clock, tuning=tuning, keep=ph.Keep(completed="2h", cancelled="2h", logs="1h")
     )
     app.migrate()
+    app.store.run(telling.watch("watcher", Wanted(), "life", seconds=60.0))
+    app.store.run(enter_reader("reader", "life-1-0-0"))
 
     @app.job(max_attempts=1, unique=True)
     def work(number: int) -> int:
@@ -64,6 +71,7 @@ def test_no_chore_waits_for_rows_that_a_stopped_process_holds(
         SampleDepths(app.store),
         FoldFigures(app.store),
         ForgetOldJobs(app.store, retention_of(app.registry, app.settings)),
+        ForgetEvents(app.store, 3_600.0),
     ]
 
     async def run_all() -> None:
@@ -76,6 +84,6 @@ def test_no_chore_waits_for_rows_that_a_stopped_process_holds(
                     pytest.fail(f"the chore that should {chore.name} waits")
 
     with psycopg.connect(postgres_url) as stopped:
-        for table in TABLES:
+        for table in (*TABLES, *OF_EVENTS):
             stopped.execute(f"SELECT 1 FROM posthorse.{table} FOR UPDATE")  # names of our tables
         asyncio.run(run_all())

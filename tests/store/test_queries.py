@@ -22,9 +22,10 @@ STORE = Path(store.__file__).parent
 OVERRIDES = {
     "admit", "checkpoint", "claim", "claim_newest", "claim_places", "claim_together",
     "begin_stream_anew", "complete", "enqueue", "enqueue_alike", "enqueue_one", "enter_lanes",
-    "filled_lanes", "forget_keys", "forget_told",
+    "filled_lanes", "forget_keys", "forget_readers", "forget_told", "forget_watchers",
     "give_back",
     "has_schema", "heads", "hold", "hold_queue", "jobs_at", "join_sequences", "lock_gates", "lock_job", "lock_keys",
+    "move_reader",
     "newest_heads",
     "promote", "record", "record_again", "release_held", "settle", "shares", "gate_states", "store_identity",
     "stream_state", "tell_submitted", "tick", "told_between", "unask_runner", "wake",

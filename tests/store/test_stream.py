@@ -172,6 +172,17 @@ def test_a_repeated_commit_is_told_once(yard: Yard) -> None:
     assert [name for name, _ in reader.read_all()] == ["submitted", "started", "completed"]
 
 
+def test_a_repeated_commit_that_enqueues_is_told_once(yard: Yard) -> None:
+    watch(yard)
+    reader = Reader(yard)
+    jobs = yard.new(3)
+    lanes = yard.store.lanes({HOME})
+    for _ in range(2):
+        yard.store.run(submit.enqueue(jobs, lanes, told=ALL_KINDS))
+        yard.pass_time(seconds=1)
+    assert [job for _, job in reader.read_all()] == [job.id for job in jobs]
+
+
 def claimed_after_submit(yard: Yard) -> list[Fence]:
     submit_told(yard, 1)
     return claimed(yard, 1)
@@ -317,18 +328,18 @@ def test_retention_keeps_the_newest_and_says_which_cursors_are_too_old(yard: Yar
     submit_told(yard, 3)
     reader.read_all()
     first = as_cursor(str(Cursor(reader.life, Place(reader.place.tick - 1, 0, 1)))) if reader.place.tick else None
-    yard.pass_time(hours=30)
+    yard.pass_time(hours=2)
     [newest] = submit_told(yard, 1)
     reader.read_all()
     yard.pass_time(seconds=1)
-    while yard.store.run(stream.forget_told(86_400 * SECOND)):
+    while yard.store.run(stream.forget_told(3_600 * SECOND)):
         pass
     state = yard.store.read(stream.stream_state())
     assert why_unreadable(Cursor(reader.life, reader.place), reader.life, state.kept) is None
     if first is not None:
         assert why_unreadable(first, reader.life, state.kept) == "too old"
-    yard.pass_time(hours=30)
-    while yard.store.run(stream.forget_told(86_400 * SECOND)):
+    yard.pass_time(hours=2)
+    while yard.store.run(stream.forget_told(3_600 * SECOND)):
         pass
     state = yard.store.read(stream.stream_state())
     assert why_unreadable(Cursor(reader.life, reader.place), reader.life, state.kept) is None

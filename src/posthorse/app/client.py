@@ -17,6 +17,7 @@ from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
 from posthorse.app.option_signatures import takes
 from posthorse.app.pickling import application_at, place_of
+from posthorse.app.reads_events import ReadsEvents
 from posthorse.app.store_origin import Origin
 from posthorse.app.unserved_warnings import UnservedWarnings
 from posthorse.app.verbs import Verb, twin, verb
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from posthorse.worker.embedded import EmbeddedWorker
 
 
-class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany):
+class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany, ReadsEvents):
     """An application with background jobs: declare kinds of jobs on it, enqueue them, and read and steer them.
 
     ::
@@ -186,6 +187,7 @@ class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany):
 
     def use_url(self, url: str) -> None:
         """Use another store from now on; existing handles then refer to the new one."""
+        self._stop_following()
         self.store.close()
         self.settings = msgspec.structs.replace(self.settings, url=url)
         self.origin = Origin(url, is_named=True, is_in_code=True, overruled=self.origin.overruled)
@@ -201,6 +203,7 @@ class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany):
 
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
+        self._stop_following()
         self.store.close()
 
 

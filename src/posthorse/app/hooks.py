@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from posthorse.app.option_signatures import takes
 from posthorse.app.parts import Parts
+from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration
+from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.options.given import check_names_of_on
 from posthorse.rules.options.option import Place
 
 if TYPE_CHECKING:
+    from posthorse.app.event_observing import ObservingEvents
     from posthorse.app.listeners import Listening
     from posthorse.app.observers import Observing
     from posthorse.app.options import ObserverOptions
-    from posthorse.rules.events import DeadLettersGrew, Heard
+    from posthorse.rules.events import Heard
+    from posthorse.rules.job_events import JobEvent, Missed
     from posthorse.rules.middleware import RunningAttempt, Submission
 
 R = TypeVar("R")
+J1 = TypeVar("J1", bound="JobEvent | Missed")
+Names = str | Sequence[str]
+EventClasses = type[Any] | UnionType | Sequence[type[Any]]
 E1 = TypeVar("E1", bound="Heard")
 E2 = TypeVar("E2", bound="Heard")
 E3 = TypeVar("E3", bound="Heard")
@@ -27,34 +35,106 @@ E3 = TypeVar("E3", bound="Heard")
 class TakesHooks(Parts):
     """An application: functions of the user are called when something happens, or around it."""
 
-    @takes(Place.ON)
+    @overload
     def on(
         self,
         event: type[DeadLettersGrew],
         /,
         *,
         queue: str | None = None,
-        by: int = 10,
-        within: Duration = "5m",
+        by: int | None = None,
+        within: Duration | None = None,
         name: str | None = None,
         **options: Unpack[ObserverOptions],
-    ) -> Observing[DeadLettersGrew]:
-        """Notify a function when dead letters grow: `@app.on(ph.events.DeadLettersGrew, by=10, within="5m")`.
+    ) -> Observing[DeadLettersGrew]: ...
+    @overload
+    def on(
+        self,
+        event: type[J1],
+        /,
+        *,
+        kind: Names | None = None,
+        queue: Names | None = None,
+        name: str | None = None,
+        **options: Unpack[ObserverOptions],
+    ) -> ObservingEvents[J1]: ...
+    @overload
+    def on(
+        self,
+        event: type[J1],
+        /,
+        *,
+        kind: Names | None = None,
+        queue: Names | None = None,
+        batch: Duration,
+        name: str | None = None,
+        **options: Unpack[ObserverOptions],
+    ) -> ObservingEvents[list[J1]]: ...
+    @overload
+    def on(
+        self,
+        event: EventClasses,
+        /,
+        *events: EventClasses,
+        kind: Names | None = None,
+        queue: Names | None = None,
+        batch: Duration | None = None,
+        name: str | None = None,
+        **options: Unpack[ObserverOptions],
+    ) -> ObservingEvents[Any]: ...
+
+    @takes(Place.ON)
+    def on(
+        self,
+        event: EventClasses,
+        /,
+        *events: EventClasses,
+        kind: Names | None = None,
+        queue: Names | None = None,
+        batch: Duration | None = None,
+        by: int | None = None,
+        within: Duration | None = None,
+        name: str | None = None,
+        **options: Unpack[ObserverOptions],
+    ) -> Any:
+        """Notify a function of what happens, durably::
+
+            @app.on(ph.events.Completed, kind="render")
+            def shelve(event: ph.events.Completed) -> None: ...
 
         The function becomes a kind of job in the queue `posthorse`, with the event as its argument. So the notification
-        is durable, and is retried. It comes once for all jobs of a queue that failed for good within that time, and
-        again at most once in each such time.
+        is retried, and becomes a dead letter if all attempts fail.
 
-        queue: the only queue to watch; by default every queue, each separately.
-        by, within: how many dead letters within which time lead to a notification.
+        event, events: classes of `ph.events`, unions or lists of them; `ph.events.JobEvent` for all that happens to
+        jobs. Each event that is committed once a worker knows of the observer is handed over exactly once.
+        kind, queue: the only kinds and queues of jobs, one or several. Observers hear of jobs of the queue `posthorse`
+        only if they name it.
+        batch: gather events for so long, and call the function with a list of them, 1,000 at most.
         name: the name of the kind; by default that of the function.
+
+        `ph.events.DeadLettersGrew` stands alone, and takes `queue`, `by` and `within` instead: it comes once for all
+        jobs of a queue of which so many (10) failed for good within that time ("5m"), and again at most once in each
+        such time.
 
         The other options are those of jobs. Raises DuplicateKind, InvalidOption.
         """
-        from posthorse.app.observers import Observing  # here, because few applications observe
+        check_names_of_on(options, ("kind", "queue", "batch", "by", "within", "name"))
+        if event is DeadLettersGrew:
+            from posthorse.app.observers import observing_dead_letters  # here, because few applications observe
 
-        check_names_of_on(options, ("queue", "by", "within", "name"))
-        return Observing(self._app, event, name=name, queue=queue, by=by, within=within, options=options)
+            rest = {"kind": kind, "batch": batch, "a second event": events or None}
+            return observing_dead_letters(
+                self._app, queue=queue, by=by, within=within, name=name, rest=rest, options=options
+            )
+        from posthorse.app.event_observing import ObservingEvents
+
+        if by is not None or within is not None:
+            raise InvalidOption(
+                "by and within belong to ph.events.DeadLettersGrew; events of jobs come each, or in a batch"
+            )
+        return ObservingEvents[Any](
+            self._app, (event, *events), kind=kind, queue=queue, batch=batch, name=name, options=options
+        )
 
     @overload
     def listen(self, event: type[E1], /) -> Listening[E1]: ...

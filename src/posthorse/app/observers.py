@@ -46,13 +46,11 @@ class Observing(Generic[E]):
         event: type[E],
         *,
         name: str | None,
-        queue: str | None,
+        queue: object,
         by: int,
         within: Duration,
         options: Mapping[str, object],
     ) -> None:
-        if event is not DeadLettersGrew:
-            raise InvalidOption(f"app.on() cannot tell of {short(event)}; the events are ph.events.DeadLettersGrew")
         self._app = app
         self._event = event
         self._name = None if name is None else checked_name(name, what="name")
@@ -67,7 +65,8 @@ class Observing(Generic[E]):
     def __call__(self, function: Callable[..., object], /) -> object:
         """Register the function."""
         registered = register(function, kind=self._name, options=self._options, context_type=Context)
-        signature = Signature(_taking(self._event, registered), kind=registered.kind, context_type=Context)
+        whole = taking(self._event, registered, check=self._check_annotation)
+        signature = Signature(whole, kind=registered.kind, context_type=Context)
         registered = msgspec.structs.replace(registered, signature=signature)
         self._app.registry.add(registered)
         kind: JobFunction[..., object, ..., object] = JobFunction(self._app, registered, function)
@@ -82,9 +81,47 @@ class Observing(Generic[E]):
         )
         return kind
 
+    def _check_annotation(self, annotation: object, parameter: str, kind: str) -> None:
+        event = self._event
+        is_open = annotation is Any or annotation is object
+        if not is_open and annotation is not event and event not in get_args(annotation):
+            raise InvalidOption(
+                f"{kind}() takes {parameter!r} as {short(annotation)}, and is notified of "
+                f"ph.events.{event.__name__}; annotate it with that, or not at all"
+            )
 
-def _taking(event: type, registered: Registered) -> Callable[..., object]:
+
+def observing_dead_letters(
+    app: Posthorse,
+    *,
+    queue: object,
+    by: int | None,
+    within: Duration | None,
+    name: str | None,
+    rest: Mapping[str, object],
+    options: Mapping[str, object],
+) -> Observing[DeadLettersGrew]:
+    """Return what observes dead letters. rest: what this event does not take. Raises InvalidOption."""
+    for what, value in rest.items():
+        if value is not None:
+            raise InvalidOption(f"{what} does not go with ph.events.DeadLettersGrew, which takes queue, by and within")
+    return Observing(
+        app,
+        DeadLettersGrew,
+        name=name,
+        queue=queue,
+        by=10 if by is None else by,
+        within="5m" if within is None else within,
+        options=options,
+    )
+
+
+def taking(
+    event: object, registered: Registered, *, check: Callable[[object, str, str], None]
+) -> Callable[..., object]:
     """Wrap the function so that it takes the event and nothing else, whatever its annotation.
+
+    event: what it is given, as an annotation. check: refuses an annotation, given the names of parameter and kind.
 
     Raises InvalidOption if it cannot be called like that.
     """
@@ -100,7 +137,7 @@ def _taking(event: type, registered: Registered) -> Callable[..., object]:
                 f"{name}() needs {other.name!r} as well, and an observer is called with the event alone; give "
                 f"{other.name!r} a default"
             )
-    _check_annotation(parameters[place], event, registered)
+    _check(parameters[place], registered, check)
     parameters[place] = parameters[place].replace(annotation=event)
 
     @functools.wraps(function)
@@ -111,16 +148,11 @@ def _taking(event: type, registered: Registered) -> Callable[..., object]:
     return taking
 
 
-def _check_annotation(parameter: Parameter, event: type, registered: Registered) -> None:
+def _check(parameter: Parameter, registered: Registered, check: Callable[[object, str, str], None]) -> None:
     if parameter.annotation is Parameter.empty:
         return
     try:
         annotation = resolved(parameter.annotation, registered.function)
     except Exception:
         return  # imported under `if TYPE_CHECKING:` only
-    is_open = annotation is Any or annotation is object
-    if not is_open and annotation is not event and event not in get_args(annotation):
-        raise InvalidOption(
-            f"{registered.kind}() takes {parameter.name!r} as {short(annotation)}, and is notified of "
-            f"ph.events.{event.__name__}; annotate it with that, or not at all"
-        )
+    check(annotation, parameter.name, registered.kind)

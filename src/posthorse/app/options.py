@@ -218,6 +218,8 @@ class SettingOptions(TypedDict, total=False):
     """
     keep: Keep | Span | Mapping[str, Span]
     """How long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`."""
+    keep_events: Duration
+    """How long events are kept, which are written while something watches."""
     release: str
     """The release of your application, such as a version or a commit; figures and errors name it."""
     tenant_figures: bool

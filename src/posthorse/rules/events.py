@@ -13,6 +13,63 @@ from typing import Literal
 import msgspec
 
 from posthorse.rules.job import JobError, State
+from posthorse.rules.job_events import (
+    AttemptFailed as AttemptFailed,
+)
+from posthorse.rules.job_events import (
+    Cancelled as Cancelled,
+)
+from posthorse.rules.job_events import (
+    Completed as Completed,
+)
+from posthorse.rules.job_events import (
+    Crashed as Crashed,
+)
+from posthorse.rules.job_events import (
+    Discarded as Discarded,
+)
+from posthorse.rules.job_events import (
+    Expired as Expired,
+)
+from posthorse.rules.job_events import (
+    Failed as Failed,
+)
+from posthorse.rules.job_events import (
+    JobEvent as JobEvent,
+)
+from posthorse.rules.job_events import (
+    JobStarted as JobStarted,
+)
+from posthorse.rules.job_events import (
+    JobSubmitted as JobSubmitted,
+)
+from posthorse.rules.job_events import (
+    Lost as Lost,
+)
+from posthorse.rules.job_events import (
+    Missed as Missed,
+)
+from posthorse.rules.job_events import (
+    Paused as Paused,
+)
+from posthorse.rules.job_events import (
+    Released as Released,
+)
+from posthorse.rules.job_events import (
+    Resumed as Resumed,
+)
+from posthorse.rules.job_events import (
+    Retried as Retried,
+)
+from posthorse.rules.job_events import (
+    Snoozed as Snoozed,
+)
+from posthorse.rules.job_events import (
+    Superseded as Superseded,
+)
+from posthorse.rules.job_events import (
+    Unfit as Unfit,
+)
 
 Ending = Literal["returned", "raised", "snoozed", "stopped", "expired", "lost", "crashed", "unfit"]
 """How an attempt ended; `stopped` is a pause, a cancel, a deploy or the end of a time box."""

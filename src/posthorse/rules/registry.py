@@ -26,6 +26,7 @@ from posthorse.rules.retry import Backoff, BackoffFunction
 
 if TYPE_CHECKING:
     from posthorse.rules.growth import Observer
+    from posthorse.rules.observers import EventObserver
     from posthorse.rules.schedules import Declared
 from posthorse.rules.unique import Unique, check_names
 from posthorse.rules.values.type_mismatch import short
@@ -98,7 +99,9 @@ class Registry:
         self.schedules: dict[str, Declared] = {}
         """The declared schedules, by name."""
         self.observers: dict[str, Observer] = {}
-        """The kinds that are notified of events, by name."""
+        """The kinds that are notified of dead letters, by name."""
+        self.event_observers: dict[str, EventObserver] = {}
+        """The kinds that are notified of what happens to jobs, by name."""
 
     def add(self, *kinds: Registered) -> None:
         """Enter kinds with their aliases, all or none. Raises DuplicateKind."""

@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a call waits for a store that does not respond; None: 30 s, or 5 s inside a running event loop."""
     keep: Keep = Keep()
     """How long jobs stay whose kind and queue say nothing; what this does not say is in `DEFAULT_KEEP`."""
+    keep_events: float = 86_400.0
+    """How long events are kept that are written while something watches."""
     release: str | None = None
     """The release of the application that this process runs; None if nothing names it."""
     tenant_figures: bool = False

@@ -157,6 +157,15 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_interval: float = 10.0
     """Time between two looks; an observer hears of dead letters this late at most."""
 
+    events_interval: float = 0.1
+    """Time between two looks at the stream of events in a process where readers follow it."""
+
+    observers_interval: float = 0.25
+    """Time between two looks at the stream for durable observers."""
+
+    forget_events_interval: float = 10.0
+    """Time between two looks for events to forget."""
+
     tallies_interval: float = 10.0
     """Time between two writes of what a runner counted. A runner that is killed loses what it counted since."""
 

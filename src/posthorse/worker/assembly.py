@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 
 from posthorse.maintenance.chores import all_chores
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
+from posthorse.maintenance.chores.events import ForgetEvents
 from posthorse.maintenance.chores.retention import ForgetOldJobs, retention_of
 from posthorse.maintenance.chores.unserved import LookForUnservedJobs
+from posthorse.maintenance.event_observers import EventObservers
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.lifecycle import Policy
@@ -175,7 +177,7 @@ def make_heart(store: Store, settings: Settings) -> Heart:
 def begin_maintenance(
     store: Store, registry: Registry, settings: Settings, holder: str, *, is_alone: bool = False
 ) -> Sequence[asyncio.Task[None]]:
-    """Start the sweep and the scheduler of one process; cancel the tasks to end them.
+    """Start the sweep, the scheduler and the observers of one process; cancel the tasks to end them.
 
     `is_alone`: the process runs only one job, so it enqueues no jobs for schedules or observers, and removes no old
     jobs.
@@ -185,9 +187,13 @@ def begin_maintenance(
         LookForUnservedJobs(store, queues),
         LookAtDeadLetters(store, registry.observers, queues, registry.packing),
         ForgetOldJobs(store, retention_of(registry, settings)),
+        ForgetEvents(store, settings.keep_events),
     )
     policy = Policy(max_interruptions=settings.max_interruptions)
     chores = all_chores(store, lease=settings.lease, policy=policy, of_workers=() if is_alone else of_workers)
     sweeper = Sweeper(store, holder, chores, lease=settings.lease)
     scheduler = Scheduler(store, {} if is_alone else registry.schedules, registry.queues, registry.packing)
-    return [asyncio.create_task(sweeper.run_forever()), asyncio.create_task(scheduler.run_forever())]
+    observers = EventObservers(
+        store, {} if is_alone else registry.event_observers, queues, registry.packing, keep=settings.keep_events
+    )
+    return [asyncio.create_task(part.run_forever()) for part in (sweeper, scheduler, observers)]

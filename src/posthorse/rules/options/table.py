@@ -425,6 +425,13 @@ OPTIONS: tuple[Option, ...] = (
         "30d, dead letters 90d, logs 7d",
         page="retention.md",
     ),
+    Option(
+        "keep_events",
+        (SETTING,),
+        setting_span("keep_events"),
+        "how long events are kept, which are written while something watches",
+        page="events.md",
+    ),
 )
 
 

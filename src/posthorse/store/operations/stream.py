@@ -93,8 +93,6 @@ TOLD_BETWEEN = TypedQuery("told_between", BlockRow)
 TICK = TypedQuery("tick", tuple[int])
 FACES = TypedQuery("faces", FaceRow)
 DETAILS = TypedQuery("details", tuple[str, int, str | None])
-PLACE_OF_READER = TypedQuery("place_of_reader", tuple[str])
-MOVE_READER = TypedQuery("move_reader", tuple[str])
 FORGET_TOLD = TypedQuery("forget_told", tuple[int])
 FORGET_WATCHERS = TypedQuery("forget_watchers", tuple[str])
 
@@ -158,26 +156,6 @@ def read_page(place: Place | None, names: Sequence[str] | None = None) -> QueryS
         details = yield from _details(asked)
         [state] = yield from STREAM_STATE()
     return Page(state, blocks, place, is_last, faces, details)
-
-
-# ── durable readers ──────────────────────────────────────────────────────────────────────────────────
-
-
-@operation
-def places_of(readers: Sequence[str]) -> QuerySteps[dict[str, str]]:
-    """Return the cursors of durable readers that are known."""
-    found: dict[str, str] = {}
-    for name in readers:
-        for (place,) in (yield from PLACE_OF_READER(name=name)):
-            found[name] = place
-    return found
-
-
-@creating_no_work
-@operation
-def enter_reader(name: str, cursor: str) -> QuerySteps[None]:
-    """Enter a durable reader at a place, unless it is known."""
-    yield query("enter_reader", name=name, place=cursor)
 
 
 # ── retention ────────────────────────────────────────────────────────────────────────────────────────

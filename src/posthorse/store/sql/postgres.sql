@@ -758,3 +758,19 @@ SELECT count(*) FROM gone
 -- Forget the stream of another server, whose transactions have other numbers.
 DELETE FROM @stream;
 DELETE FROM @ticks
+
+-- ## move_reader
+-- Move a durable reader on. No row: another process did so meanwhile, or is doing so at this moment.
+UPDATE @readers SET place = :place, moved_at = :now WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM @readers WHERE name = :name AND place = :known FOR UPDATE SKIP LOCKED))
+RETURNING name
+
+-- ## forget_watchers
+-- Forget watchers whose process ended without a word.
+DELETE FROM @watchers WHERE ctid = ANY (ARRAY(SELECT ctid FROM @watchers WHERE until <= :now FOR UPDATE SKIP LOCKED))
+RETURNING name
+
+-- ## forget_readers
+-- Forget durable readers that no process moved for long.
+DELETE FROM @readers WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM @readers WHERE moved_at < :before FOR UPDATE SKIP LOCKED))

@@ -1540,15 +1540,3 @@ SELECT place FROM @readers WHERE name = :name
 -- ## enter_reader
 -- Enter a durable reader, unless it is known.
 INSERT INTO @readers (name, place, moved_at) VALUES (:name, :place, :now) ON CONFLICT (name) DO NOTHING
-
--- ## move_reader
--- Move a durable reader on. No row: another process did so meanwhile.
-UPDATE @readers SET place = :place, moved_at = :now WHERE name = :name AND place = :known RETURNING name
-
--- ## forget_watchers
--- Forget watchers whose process ended without a word.
-DELETE FROM @watchers WHERE until <= :now RETURNING name
-
--- ## forget_readers
--- Forget durable readers that no process moved for long.
-DELETE FROM @readers WHERE moved_at < :before

@@ -603,3 +603,15 @@ SELECT changes()
 -- ## begin_stream_anew
 -- Forget all that was told.
 DELETE FROM @stream
+
+-- ## move_reader
+-- Move a durable reader on. No row: another process did so meanwhile.
+UPDATE @readers SET place = :place, moved_at = :now WHERE name = :name AND place = :known RETURNING name
+
+-- ## forget_watchers
+-- Forget watchers whose process ended without a word.
+DELETE FROM @watchers WHERE until <= :now RETURNING name
+
+-- ## forget_readers
+-- Forget durable readers that no process moved for long.
+DELETE FROM @readers WHERE moved_at < :before

@@ -1,0 +1,204 @@
+"""Durable observers of events: each event that one wants becomes a job, or a part of a job, exactly once.
+
+Every process whose code has observers looks. It reads on from the place of the observer in the store, and in one commit
+moves that place and enqueues the jobs. A process that comes second finds another place, and does nothing. So there is
+no leader, and what was committed is handed over once, whichever process dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from uuid import uuid4
+
+from msgspec.structs import replace
+
+from posthorse import ids
+from posthorse.clock import moment, monotonic
+from posthorse.errors import PosthorseError
+from posthorse.failpoints import failpoint
+from posthorse.rules.job_events import JobEvent, Missed
+from posthorse.rules.observers import MAX_BATCH, EventObserver
+from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.queues import DeclaredQueues
+from posthorse.rules.stream_cursor import Cursor, Place, as_cursor, why_unreadable
+from posthorse.rules.watched import Wanted
+from posthorse.store.admission import Admission
+from posthorse.store.event_reading import events_of
+from posthorse.store.operations.observing import enter_reader, hand_over, places_of
+from posthorse.store.operations.store_facts import store_now
+from posthorse.store.operations.stream import Page, StreamState, mark_tick, read_page, stream_state
+from posthorse.store.operations.telling import watch
+from posthorse.store.store import Store
+
+log = logging.getLogger("posthorse.maintenance")
+
+LOOK_WHEN_SECOND = 2.0
+"""Seconds between the looks of a process while another one hands over."""
+
+PLACE_INTERVAL = 10.0
+"""Seconds after which a place that moved without any event for its observer is stored."""
+
+
+class _Reading:
+    """How far one observer is: in the store, and in the memory of this process."""
+
+    def __init__(self, stored: str) -> None:
+        self.stored = stored
+        self.at = as_cursor(stored)
+        self.pending: list[JobEvent | Missed] = []
+        self.since = monotonic()
+        """When the first of those events was read, or the place was stored."""
+
+
+class EventObservers:
+    """Hand over events to the observers that this code declares."""
+
+    def __init__(
+        self,
+        store: Store,
+        observers: Mapping[str, EventObserver],
+        queues: DeclaredQueues,
+        packing: Packing = PLAIN,
+        *,
+        keep: float,
+    ) -> None:
+        self._store = store
+        self._observers = observers
+        self._packing = packing
+        self._keep = keep
+        self._admission = Admission(store, queues)
+        self._interval = store.tuning.observers_interval
+        self._readings: dict[str, _Reading] = {}
+        self._watches_until = 0.0
+        self._is_second = False
+
+    async def run_forever(self) -> None:
+        """Run until cancelled."""
+        while True:
+            pause = self._interval
+            try:
+                if self._observers:
+                    await self._turn()
+                    if self._is_second:
+                        pause = max(pause, LOOK_WHEN_SECOND)
+            except PosthorseError as error:
+                log.warning("cannot look for what observers want: %s", error)
+                pause = 1.0
+            except Exception:
+                log.exception("cannot look for what observers want")
+                pause = 1.0
+            await asyncio.sleep(pause if self._observers else 60.0)
+
+    async def _turn(self) -> None:
+        if monotonic() >= self._watches_until:
+            await self._keep_watching()
+        stored = await self._store.aread(places_of([_reader(name) for name in self._observers]))
+        pages: dict[Place, Page] = {}
+        has_moved = False
+        self._is_second = False
+        for name, observer in self._observers.items():
+            place = stored.get(_reader(name))
+            if place is None:
+                self._watches_until = 0.0  # it was forgotten: it enters again
+                continue
+            reading = self._readings.get(name)
+            if reading is None or reading.stored != place:
+                reading = self._readings[name] = _Reading(place)
+            try:
+                while await self._serve(observer, reading, pages):
+                    has_moved = True
+            except PosthorseError as error:
+                log.warning("cannot notify the observer %s: %s", name, error)
+        if has_moved:
+            self._is_second = False
+
+    async def _keep_watching(self) -> None:
+        """Watch for each observer, for as long as events are kept: so long it may be without any process."""
+        for name, observer in self._observers.items():
+            wanted = Wanted(sorted(observer.names), None if observer.kinds is None else sorted(observer.kinds))
+            await self._store.arun(watch(_reader(name), wanted, uuid4().hex[:8], seconds=self._keep))
+        state = await self._state()
+        for name in self._observers:
+            await self._store.arun(enter_reader(_reader(name), str(Cursor(state.life or "", state.kept.newest))))
+        self._watches_until = monotonic() + min(self._keep / 4, 3600.0)
+
+    async def _state(self) -> StreamState:
+        state = await self._store.aread(stream_state())
+        if state.has_news or state.is_foreign:
+            await self._store.arun(mark_tick(uuid4().hex[:8]))
+            state = await self._store.aread(stream_state())
+        return state
+
+    async def _serve(self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page]) -> bool:
+        """Read on for one observer, and hand over what is due; return whether there may be more."""
+        page = await self._page(reading.at.place, pages)
+        life, kept = page.state.life or "", page.state.kept
+        if (why := why_unreadable(reading.at, life, kept)) is not None:
+            goes_on = Cursor(life, kept.oldest if why == "too old" else kept.newest)
+            log.warning("the observer %s missed events: the place where it was is %s", observer.name, why)
+            if observer.wants_missed:
+                reading.pending.append(
+                    Missed(why=why, after=str(reading.at), cursor=str(goes_on), at=moment(self._store.clock.now()))
+                )
+            reading.at = goes_on
+            return await self._hand_over(observer, reading)
+        if len(reading.pending) < MAX_BATCH:
+            for placed in events_of(page, self._packing):
+                if placed.name in observer.names and observer.wants(placed.face):
+                    if not reading.pending:
+                        reading.since = monotonic()
+                    reading.pending.append(placed.make())
+            reading.at = Cursor(life, page.after)
+        if reading.pending:
+            is_due = observer.is_due(len(reading.pending), monotonic() - reading.since)
+            return is_due and await self._hand_over(observer, reading)
+        if not page.is_last:
+            return True
+        if monotonic() - reading.since >= PLACE_INTERVAL and str(reading.at) != reading.stored:
+            await self._hand_over(observer, reading)
+        return False
+
+    async def _page(self, place: Place, pages: dict[Place, Page]) -> Page:
+        """Read a page, once for all observers that are there; with a tick if that shows more."""
+        page = pages.get(place)
+        if page is None:
+            page = await self._store.aread(read_page(place))
+            if page.is_last and (page.state.has_news or page.state.is_foreign):
+                await self._store.arun(mark_tick(uuid4().hex[:8]))
+                page = await self._store.aread(read_page(place))
+            pages[place] = page
+        return page
+
+    async def _hand_over(self, observer: EventObserver, reading: _Reading) -> bool:
+        """Enqueue jobs for what waits, and move the observer's place; return whether this process was first."""
+        now = await self._store.aread(store_now())
+        jobs = [replace(made, id=ids.moved_to(ids.new_id(), now)) for made in observer.jobs(reading.pending)]
+        lanes = await self._store.alanes({observer.lane})
+        _, gauges, closed = await self._admission.aterms(jobs)
+        failpoint("before_hand_over")
+        moved = await self._store.arun(
+            hand_over(
+                _reader(observer.name),
+                reading.stored,
+                str(reading.at),
+                jobs,
+                lanes=lanes,
+                gauges=gauges,
+                closed=closed,
+                packing=self._packing,
+                told=self._store.watched.submitted,
+            )
+        )
+        failpoint("after_hand_over")
+        self._is_second = self._is_second or not moved
+        if moved:
+            reading.stored, reading.pending, reading.since = str(reading.at), [], monotonic()
+        else:
+            del self._readings[observer.name]  # where it is now is read at the next turn
+        return moved
+
+
+def _reader(observer: str) -> str:
+    return f"observer {observer}"

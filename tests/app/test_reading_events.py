@@ -1,0 +1,219 @@
+"""`app.events()`: reading and following what happens to jobs, in both colours."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+import posthorse as ph
+from posthorse.app import hub
+from posthorse.app.streaming import Events
+from posthorse.errors import InvalidCall, InvalidOption
+from posthorse.rules.watched import ALL_KINDS
+from posthorse.store.operations import telling
+from posthorse.store.operations.stream import forget_told, forget_watchers, stream_state
+from tests.waiting import until
+
+Event = ph.events.JobEvent | ph.events.Missed
+
+pytestmark = pytest.mark.tuning(events_interval=0.01, telling_interval=0.02, request_interval=0.05)
+
+
+@contextmanager
+def collected(events: Events) -> Iterator[list[Event]]:
+    """Follow in a thread; yield the growing list of what came."""
+    found: list[Event] = []
+
+    def follow() -> None:
+        for event in events:
+            found.append(event)  # noqa: PERF402  # others read the list meanwhile
+
+    events.__enter__()
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        events.close()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def names(found: list[Event], job: ph.Job[object]) -> list[str]:
+    return [event.name for event in list(found) if isinstance(event, ph.events.JobEvent) and event.job == job.id]
+
+
+def test_a_follower_gets_the_life_of_a_job_in_order(app: ph.Posthorse) -> None:
+    @app.job(max_attempts=2, backoff=0, tags=["red"])
+    def work(number: int) -> int:
+        if number:
+            raise ValueError("no")
+        return number
+
+    with collected(app.events(kind="work", follow=True)) as found, app.worker():
+        until(lambda: app.store.watched.has_attempts)
+        good, bad = work.enqueue(0), work.enqueue(1)
+        until(lambda: names(found, bad)[-1:] == ["failed"] and names(found, good)[-1:] == ["completed"])
+    assert names(found, good) == ["submitted", "started", "completed"]
+    assert names(found, bad) == ["submitted", "started", "attempt_failed", "started", "failed"]
+    last = next(event for event in found if event.name == "failed")
+    assert isinstance(last, ph.events.Failed)
+    assert (last.kind, last.queue, last.tenant, list(last.tags), last.attempt) == ("work", "default", None, ["red"], 2)
+    assert last.error == ph.JobError("ValueError", "no")
+    assert last.at.tzinfo is not None
+
+
+def test_reading_goes_on_from_any_cursor(app: ph.Posthorse) -> None:
+    @app.job
+    def work() -> None: ...
+
+    with collected(app.events(follow=True)) as found:
+        app.enqueue_many([work.bind() for _ in range(7)])
+        app.enqueue_many([work.bind() for _ in range(5)])
+        until(lambda: len(found) == 12)
+    everything = [*app.events()]
+    assert everything == found
+    for place, event in enumerate(found):
+        assert [*app.events(after=event.cursor)] == found[place + 1 :]
+
+
+def test_a_coroutine_reads_and_follows(app: ph.Posthorse) -> None:
+    @app.job
+    def work() -> None: ...
+
+    async def follow() -> None:
+        async with app.events(follow=True) as events:
+            jobs = await app.aenqueue_many([work.bind() for _ in range(3)])
+            seen = [await anext(events) for _ in jobs]
+            assert [event.job for event in seen if isinstance(event, ph.events.JobSubmitted)] == [
+                job.id for job in jobs
+            ]
+        assert [event async for event in app.events()] == seen
+        with pytest.raises(InvalidCall):
+            next(app.events())
+
+    asyncio.run(follow())
+
+
+def test_a_reader_that_stands_still_costs_bounded_memory_and_misses_nothing(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "MAX_WAITING", 10)
+
+    @app.job
+    def work() -> None: ...
+
+    with app.events(follow=True) as slow, collected(app.events(follow=True)) as found:
+        jobs: list[str] = []
+
+        def enqueue_some() -> None:
+            jobs.extend(job.id for job in app.enqueue_many([work.bind() for _ in range(5)]))
+            until(lambda: len(found) == len(jobs))
+
+        for _ in range(12):
+            enqueue_some()
+        follower = slow._follower  # pyright: ignore[reportPrivateUsage]
+        assert follower.is_behind
+        assert len(follower.waiting) <= 10 + 5
+        read = list(itertools.islice(slow, 60))
+        assert [event.job for event in read if isinstance(event, ph.events.JobEvent)] == jobs
+        more = work.enqueue()
+        assert next(slow) == next(event for event in iter(lambda: _last(found, 61), None))
+        assert more.id not in jobs
+
+
+def _last(found: list[Event], count: int) -> Event:
+    until(lambda: len(found) == count)
+    return found[-1]
+
+
+def test_a_filter_judges_name_kind_queue_and_tenant(app: ph.Posthorse) -> None:
+    @app.job(queue="one")
+    def first() -> None: ...
+
+    @app.job(queue="two")
+    def second() -> None: ...
+
+    with collected(app.events(follow=True)) as found:
+        first.enqueue()
+        second.using(tenant="acme").enqueue().cancel()
+        until(lambda: len(found) == 3)
+    assert [event.name for event in app.events(kind="second")] == ["submitted", "cancelled"]
+    assert [event.name for event in app.events(queue=["one"])] == ["submitted"]
+    assert [event.name for event in app.events(tenant="acme", names="cancelled")] == ["cancelled"]
+    assert [*app.events(kind="third")] == []
+
+
+def test_what_cannot_be_read_is_refused_in_words(app: ph.Posthorse) -> None:
+    with pytest.raises(InvalidOption, match="not a cursor"):
+        app.events(after="yesterday")
+    with pytest.raises(InvalidOption, match="did you mean 'completed'"):
+        app.events(names=["complete"])
+    with pytest.raises(InvalidOption, match="names is 3"):
+        app.events(names=3)  # type: ignore[arg-type]
+    app.migrate()
+    with app.store.transaction(), pytest.raises(InvalidCall, match="inside a transaction"):
+        next(app.events())
+
+
+def test_a_cursor_that_is_gone_is_reported_and_reading_goes_on(app: ph.Posthorse) -> None:
+    @app.job
+    def work() -> None: ...
+
+    with collected(app.events(follow=True)) as found:
+
+        def has_grown_to(count: int) -> bool:
+            return len(found) == count
+
+        for count in (1, 2, 3):
+            work.enqueue()
+            until(partial(has_grown_to, count))
+    app.store.run(forget_told(-10_000_000))
+    [missed, *_] = app.events(after=found[0].cursor)
+    assert isinstance(missed, ph.events.Missed)
+    assert (missed.why, missed.after) == ("too old", found[0].cursor)
+    life, _, rest = found[0].cursor.partition("-")
+    for cursor, why in ((f"other-{rest}", "another store"), (f"{life}-{'9' * 9}-0-0", "too new")):
+        [missed] = app.events(after=cursor)
+        assert isinstance(missed, ph.events.Missed)
+        assert missed.why == why
+        assert [*app.events(after=missed.cursor)] == []
+
+
+def test_the_watch_ends_with_its_last_reader_or_soon_after_its_process(app: ph.Posthorse) -> None:
+    def watchers() -> int:
+        return len(app.store.read(telling.queues_and_watchers()).watchers)
+
+    app.migrate()
+    assert watchers() == 0
+    with app.events(follow=True), app.events(follow=True, kind="mail"):
+        assert watchers() == 1
+    until(lambda: watchers() == 0)
+    events = app.events(follow=True)
+    with events:
+        assert watchers() == 1
+    del events
+    app.close()
+    until(lambda: watchers() == 0)
+    assert app.store.run(forget_watchers(3600.0)) == []
+
+
+def test_a_reader_sees_what_commits_inside_a_transaction_when_it_commits(app: ph.Posthorse) -> None:
+    @app.job
+    def work() -> None: ...
+
+    with collected(app.events(follow=True)) as found:
+        work.enqueue()
+        until(lambda: len(found) == 1)
+        with app.store.transaction():
+            late = work.enqueue()
+            assert names(found, late) == []
+        until(lambda: names(found, late) == ["submitted"])
+    assert app.store.watched.submitted in (ALL_KINDS, frozenset())
+    assert app.store.read(stream_state()).life is not None

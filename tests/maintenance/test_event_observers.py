@@ -1,0 +1,254 @@
+"""Durable observers: each event that one wants is handed over exactly once, whichever process dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import posthorse as ph
+from posthorse.errors import InvalidOption
+from posthorse.maintenance.event_observers import EventObservers
+from posthorse.store.operations.observing import places_of
+from posthorse.store.operations.stream import forget_told
+from tests.waiting import until
+
+quick = pytest.mark.tuning(observers_interval=0.02, telling_interval=0.02, request_interval=0.05, events_interval=0.02)
+
+Completed, Failed = ph.events.Completed, ph.events.Failed
+
+
+@pytest.fixture
+def seen() -> list[object]:
+    return []
+
+
+def observers_of(app: ph.Posthorse, keep: float = 86_400.0) -> EventObservers:
+    registry = app.registry
+    return EventObservers(app.store, registry.event_observers, registry.queues, registry.packing, keep=keep)
+
+
+def is_watched(app: ph.Posthorse) -> bool:
+    return app.store.watched.has_attempts
+
+
+@quick
+def test_each_event_becomes_one_job_of_its_observer(app: ph.Posthorse, seen: list[object]) -> None:
+    @app.job(max_attempts=1)
+    def work(number: int) -> float:
+        return 1 / number
+
+    @app.on(Completed | Failed, kind="work")
+    def observe(event: ph.events.Completed | ph.events.Failed) -> None:
+        seen.append(event)
+
+    with app.worker():
+        until(lambda: is_watched(app))
+        jobs = app.enqueue_many([work.bind(number) for number in range(20)])
+        until(lambda: len(seen) == 20)
+    found = Counter((type(event), event.job) for event in seen if isinstance(event, Completed | Failed))
+    assert set(found.values()) == {1}
+    assert {job for kind, job in found if kind is Failed} == {jobs[0].id}
+    assert {job for _, job in found} == {job.id for job in jobs}
+    [failed] = [event for event in seen if isinstance(event, Failed)]
+    assert failed.error is not None
+    assert failed.error.type == "ZeroDivisionError"
+
+
+@quick
+def test_a_batch_is_a_list_of_events(app: ph.Posthorse, seen: list[object]) -> None:
+    @app.job
+    def work() -> None: ...
+
+    @app.on([Completed, ph.events.JobSubmitted], batch="0.3s")
+    async def observe(events: list[ph.events.JobEvent]) -> None:
+        seen.append(events)
+
+    with app.worker():
+        until(lambda: is_watched(app))
+        app.enqueue_many([work.bind() for _ in range(1_500)])
+        until(lambda: sum(len(events) for events in seen if isinstance(events, list)) == 3_000)
+    assert max(len(events) for events in seen if isinstance(events, list)) <= 1_000
+    assert len(seen) <= 10
+
+
+@quick
+def test_an_observer_does_not_hear_of_observers_unless_it_names_their_queue(
+    app: ph.Posthorse, seen: list[object]
+) -> None:
+    @app.job
+    def work() -> None: ...
+
+    @app.on(ph.events.JobEvent)
+    def everything(event: ph.events.JobEvent) -> None:
+        seen.append(event)
+
+    @app.on(Completed, queue="posthorse")
+    def others(event: ph.events.Completed) -> None:
+        seen.append(event)
+
+    with app.worker():
+        until(lambda: is_watched(app))
+        job = work.enqueue()
+        until(lambda: len(seen) >= 6)
+    events = [event for event in seen if isinstance(event, ph.events.JobEvent)]
+    assert [event.name for event in events if event.job == job.id] == ["submitted", "started", "completed"]
+    assert {event.kind for event in events if event.job != job.id} == {"everything"}
+
+
+@quick
+def test_of_two_processes_one_hands_over(app: ph.Posthorse) -> None:
+    @app.job
+    def work() -> None: ...
+
+    @app.on(ph.events.JobSubmitted)
+    def observe(event: ph.events.JobSubmitted) -> None: ...
+
+    app.migrate()
+
+    async def race() -> None:
+        both = [observers_of(app), observers_of(app)]
+        for each in both:
+            await each._turn()  # pyright: ignore[reportPrivateUsage]
+        await app.gate.aterms([])
+        app.gate.look_again()
+        await app.aenqueue_many([work.bind() for _ in range(10)])
+        for _ in range(3):
+            await asyncio.gather(*(each._turn() for each in both))  # pyright: ignore[reportPrivateUsage]
+
+    asyncio.run(race())
+    assert app.jobs(kind="observe").count() == 10
+
+
+@quick
+def test_a_place_that_is_gone_is_reported(
+    app: ph.Posthorse, seen: list[object], caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.job
+    def work() -> None: ...
+
+    @app.on(ph.events.JobSubmitted, ph.events.Missed)
+    def observe(event: ph.events.JobSubmitted | ph.events.Missed) -> None:
+        seen.append(event)
+
+    app.migrate()
+
+    async def miss() -> None:
+        observers = observers_of(app)
+        await observers._turn()  # pyright: ignore[reportPrivateUsage]
+        app.gate.look_again()
+        for _ in range(3):
+            await work.aenqueue()
+            async with app.events(follow=True) as events:  # takes ticks
+                assert events.cursor is not None
+        await app.store.arun(forget_told(-10_000_000))
+        await observers._turn()  # pyright: ignore[reportPrivateUsage]
+
+    asyncio.run(miss())
+    assert "missed events: the place where it was is too old" in caplog.text
+    with app.worker():
+        until(lambda: seen)
+    missed = next(event for event in seen if isinstance(event, ph.events.Missed))
+    assert missed.why == "too old"
+
+
+@quick
+def test_what_cannot_be_observed_is_refused(app: ph.Posthorse) -> None:
+    with pytest.raises(InvalidOption, match="cannot tell of <class 'int'>"):
+        app.on(int)
+    with pytest.raises(InvalidOption, match="needs the events"):
+        app.on([ph.events.Missed])
+    with pytest.raises(InvalidOption, match="by and within"):
+        app.on(Completed, by=3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="does not go with"):
+        app.on(ph.events.DeadLettersGrew, batch="1s")
+    with pytest.raises(InvalidOption, match="at most 1h"):
+        app.on(Completed, batch="2h")
+
+    def single(event: ph.events.Completed) -> None: ...
+
+    with pytest.raises(InvalidOption, match="a list of"):
+        app.on(Completed, batch="1s")(single)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="and is notified of"):
+        app.on(Failed)(single)  # type: ignore[arg-type]
+
+
+APPLICATION = """
+    import os
+    import sys
+
+    import posthorse as ph
+
+    app = ph.Posthorse(os.environ["STORE"], lease="3s", poll="0.5s")
+
+
+    @app.job
+    def work(number: int) -> int:
+        return number
+
+
+    @app.on(ph.events.Completed, kind="work")
+    def observe(event: ph.events.Completed) -> str:
+        return event.job
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "observed.py").write_text(textwrap.dedent(APPLICATION))
+    return tmp_path
+
+
+@pytest.mark.parametrize("failpoint", ["before_hand_over", "after_hand_over", None])
+def test_workers_that_are_killed_hand_over_each_event_once(folder: Path, store_url: str, failpoint: str | None) -> None:
+    client = ph.Posthorse(store_url)
+    client.migrate()
+
+    @client.job
+    def work(number: int) -> int:
+        return number
+
+    environment = {**os.environ, "STORE": store_url, "PYTHONPATH": str(folder)}
+    if failpoint is not None:
+        environment["POSTHORSE_FAILPOINT"] = f"{failpoint}:kill:2"
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "posthorse", "worker", "--app", "observed:app", "--concurrency", "4"]
+        return subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def observed() -> list[object]:
+        return [job.result(timeout=30) for job in client.jobs("state:completed", kind="observe")]
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+    def completed_more_than(count: int) -> bool:
+        return client.jobs("state:completed", kind="work").count() > count
+
+    worker = start()
+    sent: list[str] = []
+    try:
+        until(lambda: client.store.read(places_of(["observer observe"])), what="the observer is entered")
+        for count in (10, 20, 30, 40, 50):
+            kill()
+            worker = start()  # its runner knows of the watch from its first look on
+            sent += [job.id for job in client.enqueue_many([work.bind(number) for number in range(10)])]
+            until(partial(completed_more_than, count - 10), what="some completed")
+            if count == 20:
+                environment.pop("POSTHORSE_FAILPOINT", None)
+        until(lambda: len(observed()) >= len(sent), patience=60)
+    finally:
+        kill()
+    assert Counter(observed()) == Counter(sent)
+    client.close()
