@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from posthorse.clock import SECOND
 from posthorse.errors import PosthorseError
+from posthorse.store.admission import Admission
 from tests.faults.simulation import snapshot
 from tests.faults.simulation.actors import Client, Step, VirtualRunner, short
 from tests.faults.simulation.decisions import DECIDERS
@@ -119,7 +120,7 @@ class Simulation:
         """Run everything. Raises Red."""
         self._app = app = application()
         app.store = self._world.store
-        app.gate.look_again()
+        app.gate = Admission(app.store, app.registry.queues)  # one of its own would read a real file
         with closing(self._world.store), self._world.standing_still():
             self._keepers = Keepers(self._world)
             for _ in range(self._steps):
