@@ -69,8 +69,8 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.why.answer import Estimate, Reason, Why
     from posthorse.store.connections import AsyncConnection, Connection
     from posthorse.worker.base.job_fields import JobFields
+    from posthorse.worker.checkpoints.batch import Batch
     from posthorse.worker.checkpoints.context import Context
-    from posthorse.worker.checkpoints.slices import Batch
     from posthorse.worker.checkpoints.sources import Chunk, csv, files, keyset, lines, rows
     from posthorse.worker.metrics import WorkerMetrics
 
@@ -243,7 +243,7 @@ _HOMES = {
     "Connection": "posthorse.store.connections",
     "JobFields": "posthorse.worker.base.job_fields",
     "Context": "posthorse.worker.checkpoints.context",
-    "Batch": "posthorse.worker.checkpoints.slices",
+    "Batch": "posthorse.worker.checkpoints.batch",
     "Chunk": "posthorse.worker.checkpoints.sources",
     "csv": "posthorse.worker.checkpoints.sources",
     "files": "posthorse.worker.checkpoints.sources",

@@ -16,6 +16,7 @@ WORKERS = {
     "posthorse.maintenance",
     "posthorse.worker.embedded",
     "posthorse.worker.running.job_loop",
+    "posthorse.worker.checkpoints.batch",
     "posthorse.worker.checkpoints.slices",
     "posthorse.worker.checkpoints.sources",
 }

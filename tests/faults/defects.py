@@ -24,7 +24,8 @@ from posthorse.store.admission import Admission
 from posthorse.store.base import QuerySteps
 from posthorse.store.operations import submit
 from posthorse.store.sqlite import statements
-from posthorse.worker.checkpoints.slices import Batch, Slices
+from posthorse.worker.checkpoints.batch import Batch
+from posthorse.worker.checkpoints.slices import Slices
 from posthorse.worker.running.running_job import RunningJob
 
 DEFECT = "FAULTS_DEFECT"
@@ -45,13 +46,15 @@ def plant(name: str | None) -> None:
 def _no_fence() -> None:
     for file in ("shared", "sqlite", "postgres"):
         blocks = queries.shipped_blocks(file)
-        for block in ("checkpoint", "complete", "settle"):
+        for block in ("checkpoint", "complete", "end_leases"):
             if block in blocks:
                 blocks[block] = _without(
                     blocks[block],
                     " AND epoch = :epoch::int AND runner = :runner",
                     " AND epoch = :epoch AND runner = :runner",
                     " AND l.epoch = :epoch AND l.runner = :runner",
+                    " AND l.epoch = r.epoch AND l.runner = :runner",
+                    " AND epoch = r.epoch AND runner = :runner",
                 )
     # An attempt that learns that its lease is lost stops by itself; the fence is for those that have not learned it
     # yet.

@@ -21,7 +21,8 @@ class Stopwatch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
-        monkeypatch.setattr("posthorse.worker.checkpoints.slices.monotonic", lambda: self.seconds)
+        for module in ("slices", "batch"):
+            monkeypatch.setattr(f"posthorse.worker.checkpoints.{module}.monotonic", lambda: self.seconds)
 
 
 def test_slices_take_the_wanted_time_also_after_a_restart(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from posthorse.rules.lifecycle import Lost, Outcome, Returned, Stopped
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
 from posthorse.worker.base.stop import StopSignal
+from posthorse.worker.checkpoints.batch import Batch
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.checkpoints.slices import Batch
 from tests.faults.simulation.kinds import ITEMS, SLICE
 from tests.faults.simulation.world import WorldStore, at_once
 

@@ -32,7 +32,7 @@ from posthorse.store.queries import Queries
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.statements import DIALECT
 from posthorse.store.store import Store
-from posthorse.worker.checkpoints import context, slices
+from posthorse.worker.checkpoints import batch, context, slices
 from posthorse.worker.claiming import claiming
 
 T = TypeVar("T")
@@ -214,7 +214,19 @@ class World:
         log.setLevel(logging.CRITICAL + 1)
         random.seed(self.chance.getrandbits(64))
         with ExitStack() as patched:
-            for module in (claiming, sweep, base, expired_keys, line_up, rescue, scheduling, runners, slices, context):
+            for module in (
+                claiming,
+                sweep,
+                base,
+                expired_keys,
+                line_up,
+                rescue,
+                scheduling,
+                runners,
+                slices,
+                batch,
+                context,
+            ):
                 patched.enter_context(patch.object(module, "monotonic", self.clock.monotonic))
             patched.enter_context(patch.object(scheduling, "asyncio", _Threads))
             patched.enter_context(patch.object(ids, "new_ids", self.new_ids))

@@ -132,7 +132,8 @@ class Context:
         # Imported here, because jobs without loops, and processes that only enqueue, need no sources.
         from posthorse.rules.slice_size import SizeRule
         from posthorse.rules.tolerance import as_tolerance
-        from posthorse.worker.checkpoints.slices import LoopPlan, Slices
+        from posthorse.worker.checkpoints.batch import LoopPlan
+        from posthorse.worker.checkpoints.slices import Slices
 
         _check_size(size)
         label = _checked_label(name)
