@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 
 from posthorse.clock import SECOND
 from posthorse.maintenance.chores import all_chores
+from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.figures import FoldFigures, SampleDepths
 from posthorse.maintenance.chores.rescue import rescue
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
@@ -16,6 +18,12 @@ from tests.faults.simulation.kinds import application
 from tests.faults.simulation.world import World, at_once
 
 
+def _chores(world: World, lease: float, policy: Policy) -> list[Chore]:
+    """Return the chores that move jobs. Nothing here judges figures, and their chores take turns from others."""
+    chores = all_chores(world.store, lease=lease, policy=policy)
+    return [chore for chore in chores if not isinstance(chore, SampleDepths | FoldFigures)]
+
+
 class Keepers:
     """Two sweepers, of which one leads, and two schedulers without a leader."""
 
@@ -24,8 +32,7 @@ class Keepers:
         policy = Policy(max_interruptions=10)
         lease = LEASE / SECOND
         self._sweepers = [
-            Sweeper(world.store, name, all_chores(world.store, lease=lease, policy=policy), lease=lease)
-            for name in ("s1", "s2")
+            Sweeper(world.store, name, _chores(world, lease, policy), lease=lease) for name in ("s1", "s2")
         ]
         registry = application().registry
         self._schedulers = [Scheduler(world.store, registry.schedules, registry.queues) for _ in range(2)]
