@@ -9,7 +9,7 @@ from posthorse.store.operations.tallies import Counted, DepthRow
 from posthorse.telemetry.exposition import SPANS, WorkerFigures, page
 from posthorse.telemetry.latencies import Latencies
 from posthorse.telemetry.store_samples import StoreSample
-from posthorse.telemetry.totals import MAX_SERIES, Series, Totals, cumulative
+from posthorse.telemetry.totals import MAX_SERIES, KindTotals, WorkerTotals, cumulative
 
 
 def counted(kind: str, happened: str, times: int, *micros: int, queue: str = "default") -> Counted:
@@ -19,7 +19,7 @@ def counted(kind: str, happened: str, times: int, *micros: int, queue: str = "de
     return Counted(queue, kind, "", happened, times, sum(micros), encode_histogram(over))
 
 
-def scraped(series: dict[tuple[str, str], Series], store: StoreSample | None = None) -> dict[str, dict[str, float]]:
+def scraped(series: dict[tuple[str, str], KindTotals], store: StoreSample | None = None) -> dict[str, dict[str, float]]:
     """Return the values of each metric by its labels, as a client of Prometheus reads them."""
     figures = WorkerFigures("1", "", series, 1, 0, 1, 0, Latencies())
     body, _ = page(figures, store, "")
@@ -33,7 +33,7 @@ def scraped(series: dict[tuple[str, str], Series], store: StoreSample | None = N
 
 
 def test_reports_of_runners_add_up() -> None:
-    totals = Totals()
+    totals = WorkerTotals()
     totals.add([counted("welcome", "started", 2, 1000, 2000), counted("welcome", "completed", 2, 500_000, 700_000)])
     totals.add([counted("welcome", "started", 1), counted("welcome", "retried", 1, 100_000)])
     one = totals.series["default", "welcome"]
@@ -43,7 +43,7 @@ def test_reports_of_runners_add_up() -> None:
 
 
 def test_kinds_beyond_the_most_are_counted_together() -> None:
-    totals = Totals()
+    totals = WorkerTotals()
     totals.add(counted(f"kind{number}", "completed", 1, 10) for number in range(MAX_SERIES + 30))
     totals.add([counted("kind0", "completed", 1, 10), counted(f"kind{MAX_SERIES + 1}", "completed", 1, 10)])
     assert len(totals.series) == MAX_SERIES + 1
@@ -66,7 +66,7 @@ def test_a_histogram_is_cumulative_and_ends_with_the_count_of_all() -> None:
 
 
 def test_names_of_users_cannot_break_the_page() -> None:
-    totals = Totals()
+    totals = WorkerTotals()
     totals.add([counted('a"} 7\nb\\', "completed", 3, 10, queue="größe")])
     assert scraped(totals.series)["jobs_finished_total"]['a"} 7\nb\\,größe,completed'] == 3
 

@@ -40,7 +40,7 @@ class Reply(NamedTuple):
     content_type: str = TEXT
 
 
-Page = Callable[[Mapping[str, str]], Awaitable[Reply]]
+MakeReply = Callable[[Mapping[str, str]], Awaitable[Reply]]
 """Makes the answer from the headers of the request; their names are in lower case."""
 
 
@@ -70,7 +70,7 @@ def listen(text: str) -> socket.socket:
 class HttpServer:
     """The server, from `start` to `close`."""
 
-    def __init__(self, listening: socket.socket, pages: Mapping[str, Page]) -> None:
+    def __init__(self, listening: socket.socket, pages: Mapping[str, MakeReply]) -> None:
         self._socket = listening
         self._pages = pages
         self._server: asyncio.Server | None = None

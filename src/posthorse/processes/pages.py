@@ -15,7 +15,7 @@ from posthorse.rules.settings import Settings
 from posthorse.store.store import Store
 from posthorse.telemetry.latencies import Latencies
 from posthorse.telemetry.store_samples import StoreSamples
-from posthorse.telemetry.totals import Totals
+from posthorse.telemetry.totals import WorkerTotals
 from posthorse.version import VERSION
 
 log = logging.getLogger("posthorse.worker")
@@ -23,7 +23,7 @@ log = logging.getLogger("posthorse.worker")
 NEEDS_EXTRA = "metrics need another package: pip install 'posthorse[prometheus]'"
 
 
-class Pages:
+class WorkerPages:
     """What one worker shows of itself while it listens."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Pages:
         slots: int,
         is_stopping: Callable[[], bool],
     ) -> None:
-        self.totals = Totals()
+        self.totals = WorkerTotals()
         self.latencies = Latencies()
         self.deaths = 0
         self._settings = settings

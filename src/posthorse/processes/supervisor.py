@@ -54,7 +54,7 @@ from posthorse.worker.base.unanswered_calls import ends_once_told, ends_while_an
 from posthorse.worker.heartbeat import Pulse
 
 if TYPE_CHECKING:
-    from posthorse.processes.pages import Pages
+    from posthorse.processes.pages import WorkerPages
 
 log = logging.getLogger("posthorse.worker")
 
@@ -181,10 +181,10 @@ class Supervisor:
                 await self._pages.close()
         return self.shutdown.exit_code
 
-    def _make_pages(self, listening: socket.socket) -> Pages:
-        from posthorse.processes.pages import Pages  # here, for a worker that does not listen
+    def _make_pages(self, listening: socket.socket) -> WorkerPages:
+        from posthorse.processes.pages import WorkerPages  # here, for a worker that does not listen
 
-        return Pages(
+        return WorkerPages(
             listening,
             self._store,
             self._settings,
@@ -295,7 +295,7 @@ class Supervisor:
             renewed=child.renew if self._pages is None else partial(self._note_renewal, child, self._pages),
         )
 
-    def _note_renewal(self, child: RunnerProcess, pages: Pages, until: float) -> None:
+    def _note_renewal(self, child: RunnerProcess, pages: WorkerPages, until: float) -> None:
         child.renew(until)
         pages.latencies.add(monotonic() - (until - self._settings.lease))
 

@@ -17,7 +17,7 @@ from posthorse.rules.tallies import OTHER
 from posthorse.store.operations.tallies import DepthRow
 from posthorse.telemetry.latencies import BOUNDS, Latencies
 from posthorse.telemetry.store_samples import StoreSample
-from posthorse.telemetry.totals import FINISHED, MAX_SERIES, Series, Spent, cumulative
+from posthorse.telemetry.totals import FINISHED, MAX_SERIES, KindTotals, Times, cumulative
 
 SPANS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds in seconds of how long jobs waited and ran."""
@@ -34,7 +34,7 @@ class WorkerFigures(NamedTuple):
 
     version: str
     release: str
-    series: Mapping[tuple[str, str], Series]
+    series: Mapping[tuple[str, str], KindTotals]
     slots: int
     busy: int
     runners: int
@@ -69,7 +69,7 @@ class _Figures(Collector):
             yield from _of_store(self._store)
 
 
-def _of_jobs(series: Mapping[tuple[str, str], Series]) -> Iterator[Metric]:
+def _of_jobs(series: Mapping[tuple[str, str], KindTotals]) -> Iterator[Metric]:
     started = CounterMetricFamily("jobs_started", "Attempts that this worker started.", labels=LANE)
     finished = CounterMetricFamily("jobs_finished", "Jobs that ended in this worker.", labels=(*LANE, "state"))
     retries = CounterMetricFamily("jobs_retries", "Attempts that failed and are repeated.", labels=LANE)
@@ -89,7 +89,7 @@ def _of_jobs(series: Mapping[tuple[str, str], Series]) -> Iterator[Metric]:
     return iter((started, finished, retries, lost, waited, ran))
 
 
-def _add_spans(family: HistogramMetricFamily, labels: Sequence[str], spent: Spent) -> None:
+def _add_spans(family: HistogramMetricFamily, labels: Sequence[str], spent: Times) -> None:
     counts = cumulative(spent.over, SPANS)
     family.add_metric(labels, _buckets(SPANS, counts), spent.micros / SECOND)
 

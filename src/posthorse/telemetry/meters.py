@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from posthorse.rules.tallies import Happened
 from posthorse.store.operations.tallies import Counted
-from posthorse.telemetry.totals import FINISHED, Totals
+from posthorse.telemetry.totals import FINISHED, WorkerTotals
 from posthorse.version import VERSION
 
 OTHERS: Sequence[tuple[str, Happened, str]] = (
@@ -30,9 +30,9 @@ def observe(counted: Iterable[Counted]) -> None:
 
 
 @cache
-def _totals() -> Totals:
+def _totals() -> WorkerTotals:
     """Make the instruments of this process; return what they observe."""
-    totals = Totals()
+    totals = WorkerTotals()
     meter = metrics.get_meter("posthorse", VERSION)
     for name, happened, text in OTHERS:
         meter.create_observable_counter(
@@ -44,14 +44,14 @@ def _totals() -> Totals:
     return totals
 
 
-def _observed(totals: Totals, happened: Happened, _: CallbackOptions) -> Iterable[Observation]:
+def _observed(totals: WorkerTotals, happened: Happened, _: CallbackOptions) -> Iterable[Observation]:
     return [
         Observation(series.times.get(happened, 0), {"messaging.destination.name": queue, "jobs.kind": kind})
         for (queue, kind), series in list(totals.series.items())  # a copy, because the runner's thread adds to it
     ]
 
 
-def _finished(totals: Totals, options: CallbackOptions) -> Iterable[Observation]:
+def _finished(totals: WorkerTotals, options: CallbackOptions) -> Iterable[Observation]:
     return [
         Observation(seen.value, {**(seen.attributes or {}), "jobs.state": state.value})
         for happened, state in FINISHED.items()

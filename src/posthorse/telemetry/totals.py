@@ -23,7 +23,7 @@ FINISHED: Mapping[Happened, State] = {
 """What counts as the end of a job, with the state in which it left the job."""
 
 
-class Spent:
+class Times:
     """Times of one sort, in microseconds: their sum and their histogram."""
 
     __slots__ = ("micros", "over")
@@ -39,22 +39,22 @@ class Spent:
             self.over[bucket] = self.over.get(bucket, 0) + count
 
 
-class Series:
+class KindTotals:
     """What happened to the jobs of a queue and a kind."""
 
     __slots__ = ("ran", "times", "waited")
 
     def __init__(self) -> None:
         self.times: dict[Happened, int] = {}
-        self.waited = Spent()
-        self.ran = Spent()
+        self.waited = Times()
+        self.ran = Times()
 
 
-class Totals:
+class WorkerTotals:
     """The sums of one worker."""
 
     def __init__(self) -> None:
-        self.series: dict[tuple[str, str], Series] = {}
+        self.series: dict[tuple[str, str], KindTotals] = {}
         """By queue and kind."""
 
     def add(self, counted: Iterable[Counted]) -> None:
@@ -72,11 +72,11 @@ class Totals:
         for queue, kind in lanes:
             self._count(queue, kind, "lost", 1)
 
-    def _count(self, queue: str, kind: str, happened: Happened, times: int) -> Series:
+    def _count(self, queue: str, kind: str, happened: Happened, times: int) -> KindTotals:
         name = queue, kind
         if name not in self.series and len(self.series) >= MAX_SERIES:
             name = OTHER, OTHER
-        series = self.series.setdefault(name, Series())
+        series = self.series.setdefault(name, KindTotals())
         series.times[happened] = series.times.get(happened, 0) + times
         return series
 
