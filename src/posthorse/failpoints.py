@@ -9,13 +9,39 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 
 def failpoint(name: str) -> None:
     """Do what the environment requests here; outside tests, nothing."""
     if _armed is not None and _armed.name == name:
         _armed.pass_by()
+
+
+@contextmanager
+def passing(name: str, act: Callable[[], None]) -> Iterator[None]:
+    """Call a function inside the block whenever this process passes a failpoint: for tests of applications."""
+    global _armed
+    before, _armed = _armed, _Call(name, act)
+    try:
+        yield
+    finally:
+        _armed = before
+
+
+class _Armed(Protocol):
+    name: str
+
+    def pass_by(self) -> None: ...
+
+
+class _Call:
+    def __init__(self, name: str, act: Callable[[], None]) -> None:
+        self.name = name
+        self.pass_by = act
 
 
 class _Failpoint:
@@ -49,4 +75,4 @@ def _arm(text: str | None) -> _Failpoint | None:
     return _Failpoint(name, int(times or 1), Path(lives) if lives else None)
 
 
-_armed = _arm(os.environ.get("POSTHORSE_FAILPOINT"))
+_armed: _Armed | None = _arm(os.environ.get("POSTHORSE_FAILPOINT"))

@@ -1,4 +1,4 @@
-"""The page on testing shows a project whose tests pass."""
+"""The page on testing shows a project whose tests pass, and so does the example."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ def test_the_project_of_the_page_passes_its_tests(tmp_path: Path) -> None:
     [settings] = re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)
     (tmp_path / "pyproject.toml").write_text(settings)
     for name, code in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", page, re.M | re.S):
-        (tmp_path / name).write_text(code)
+        with (tmp_path / name).open("a", encoding="utf-8") as file:
+            file.write(f"\n\n{code}")
     printed = passes(tmp_path)
-    assert "5 passed" in printed
+    assert "7 passed" in printed
+
+
+def test_the_example_passes_its_tests() -> None:
+    root = PAGE.parents[1]
+    printed = passes(root, "-c", "examples/tested_shop/pytest.ini", "examples/tested_shop")
+    assert "100 passed" in printed

@@ -42,6 +42,8 @@ class EnqueuesMany(Parts):
         if connection is None:
             warn_in_loop(self.store, *IN_WORDS)
             return drive(self._enqueue(calls))
+        if (postponed := self._postponed(calls, connection)) is not None:
+            return postponed
         with self.store.joining(connection):
             return drive(self._enqueue(calls))
 
@@ -50,11 +52,35 @@ class EnqueuesMany(Parts):
         connection = _connection_of(calls)
         if connection is None:
             return await adrive(self._enqueue(calls))
+        if (postponed := self._postponed(calls, connection)) is not None:
+            return postponed
         async with self.store.ajoining(connection):
             return await adrive(self._enqueue(calls))
 
-    def _enqueue(self, calls: Sequence[Call[R]]) -> Verb[list[Job[R]]]:
+    def _postponed(self, calls: Sequence[Call[R]], connection: UserConnection) -> list[Job[R]] | None:
+        """Return the handles of jobs that a testing kit stores after the commit of the user; None if it does not."""
+        if self.interception is None:
+            return None
         jobs = self._new_jobs(calls)
+
+        def store() -> object:
+            return drive(self._intercepted(self._stored(calls, jobs)))
+
+        if not self.interception.postpones(connection, store):
+            return None
+        return [Job(self._app, job.id, True) for job in jobs]
+
+    def _enqueue(self, calls: Sequence[Call[R]]) -> Verb[list[Job[R]]]:
+        storing = self._stored(calls, self._new_jobs(calls))
+        return storing if self.interception is None else self._intercepted(storing)
+
+    def _intercepted(self, storing: Verb[list[Job[R]]]) -> Verb[list[Job[R]]]:
+        jobs = yield from storing
+        if self.interception is not None:
+            yield from self.interception.after_enqueue()
+        return jobs
+
+    def _stored(self, calls: Sequence[Call[R]], jobs: Sequence[NewJob]) -> Verb[list[Job[R]]]:
         if not jobs or not is_traced():
             return self._enqueue_around(calls, jobs)
         from posthorse.telemetry.spans import sending  # here, because it needs OpenTelemetry

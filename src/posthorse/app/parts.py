@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
     from posthorse.app.client import Posthorse
+    from posthorse.app.interception import Interception
     from posthorse.app.unserved_warnings import UnservedWarnings
     from posthorse.rules.registry import Registry
     from posthorse.rules.settings import Settings
@@ -25,6 +26,9 @@ class Parts(ABC):
     unserved_warnings: UnservedWarnings
     bundles: list[Bundle]
     """The bundles that it includes."""
+
+    interception: Interception | None = None
+    """What a testing kit does about calls that enqueue."""
 
     @property
     @abstractmethod

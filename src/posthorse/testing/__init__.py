@@ -9,16 +9,39 @@ import typing
 if typing.TYPE_CHECKING:
     from posthorse.testing.attempts import Attempted, Drained, Left
     from posthorse.testing.clock import FakeClock
+    from posthorse.testing.contexts import FakeContext, context
+    from posthorse.testing.databases import postgres
+    from posthorse.testing.doubles import crash_in_slice, flaky, lose_lease
     from posthorse.testing.enqueued import Enqueued
     from posthorse.testing.kits import Kit, kit
 
-__all__ = ["Attempted", "Drained", "Enqueued", "FakeClock", "Kit", "Left", "kit"]
+__all__ = [
+    "Attempted",
+    "Drained",
+    "Enqueued",
+    "FakeClock",
+    "FakeContext",
+    "Kit",
+    "Left",
+    "context",
+    "crash_in_slice",
+    "flaky",
+    "kit",
+    "lose_lease",
+    "postgres",
+]
 
 _HOMES = {
     "Attempted": "attempts",
     "Drained": "attempts",
     "Left": "attempts",
     "FakeClock": "clock",
+    "FakeContext": "contexts",
+    "context": "contexts",
+    "postgres": "databases",
+    "crash_in_slice": "doubles",
+    "flaky": "doubles",
+    "lose_lease": "doubles",
     "Enqueued": "enqueued",
     "Kit": "kits",
     "kit": "kits",

@@ -109,8 +109,13 @@ class AttemptLog:
     errors: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
     """The last error of each job, with its traceback."""
 
+    runners: set[str] = field(default_factory=set[str])
+    """The runners of this drain: a job may start another one, whose attempts are its own."""
+
     def hear(self, event: Ended) -> None:
         """Note the end of an attempt."""
+        if event.runner not in self.runners:
+            return
         error = self.errors.get(event.job) if event.outcome != "returned" else None
         if error is None and event.error is not None:
             error = JobFailed(f"job {event.job} ({event.kind}): {event.error}")

@@ -30,12 +30,11 @@ from posthorse.rules.queues import DeclaredQueues
 from posthorse.store.operations.runners import NextDue, next_due, register, retire
 from posthorse.testing.attempts import AttemptLog
 from posthorse.testing.crashes import Crash
-from posthorse.worker.assembly import make_runner, make_stages
+from posthorse.worker.assembly import make_logs, make_runner, make_stages
 from posthorse.worker.claiming.claim_values import Claim, ClaimRequest, LookAgain
 from posthorse.worker.running.execution import FromThread
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.in_process import InProcessExecutor
-from posthorse.worker.running.job_logs import JobLogs
 from posthorse.worker.running.process_life import ProcessLife
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.threads import CallRunner
@@ -74,7 +73,7 @@ class HandRunner:
             outermost=(Layer(self._catch_error, is_async=False),),
         )
         executors = Executors(registry, in_process=self._executor, isolated=self._executor)
-        logs = JobLogs(store, self._runner.id, registry.packing, is_off=True)
+        logs = make_logs(store, registry, settings, self._runner)
         self._stages = make_stages(store, registry, settings, self._runner, executors, logs)
         self._stages.ended.call(self._take_ended)
         self._ended: list[tuple[RunningJob, Outcome]] = []
@@ -94,6 +93,7 @@ class HandRunner:
             LookAtDeadLetters(store, registry.observers, registry.queues, registry.packing),
             self._retention,
         ]
+        attempts.runners.add(self._runner.id)
         self._hears_no_more = store.emitter.subscribe(attempts.hear, Ended)
 
     async def start(self) -> None:

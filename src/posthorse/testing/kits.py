@@ -5,7 +5,9 @@ It replaces no part of Posthorse. The store is a real one, and jobs pass through
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -17,20 +19,25 @@ from posthorse import ids
 from posthorse.app.client import Posthorse
 from posthorse.app.kind import Kind
 from posthorse.app.store_origin import Origin
+from posthorse.app.verbs import Verb, step
 from posthorse.clock import Clock
 from posthorse.errors import InvalidCall, InvalidOption
+from posthorse.rules.events import Submitted
 from posthorse.rules.settings import Settings
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.admission import Admission
 from posthorse.store.blocking import refuse_in_loop
+from posthorse.store.connections import UserConnection
 from posthorse.store.operations.schedules import declare
+from posthorse.store.patience import is_in_loop
 from posthorse.store.store import Store
 from posthorse.testing.attempts import Drained
 from posthorse.testing.caller_thread import CallerThread
 from posthorse.testing.clock import FakeClock, StandingClock, begin_at
+from posthorse.testing.django_commits import DjangoCommits, is_django
 from posthorse.testing.draining import drain
 from posthorse.testing.enqueued import Enqueued, Wanted, check_none, enqueued_in, find
-from posthorse.testing.stores import for_tests, fresh_store
+from posthorse.testing.stores import DirectStore, for_tests, fresh_store
 from posthorse.worker.running.execution import FromThread
 from posthorse.worker.running.threads import Threads
 
@@ -58,7 +65,14 @@ class Kit:
             assert kit.drain().completed == 1
     """
 
-    def __init__(self, apps: Sequence[Posthorse], *, url: str | None = None, now: datetime | None = None) -> None:
+    def __init__(
+        self,
+        apps: Sequence[Posthorse],
+        *,
+        url: str | None = None,
+        now: datetime | None = None,
+        inline: bool = False,
+    ) -> None:
         if not apps:
             raise InvalidOption("a kit needs an application: pt.kit(app)")
         for app in apps:
@@ -74,6 +88,10 @@ class Kit:
         self._declared: set[tuple[int, str]] = set()
         self._before: dict[Posthorse, _Place] = {}
         self._opened = ExitStack()
+        self._begins_inline = inline
+        self._inline = 0
+        """How many blocks of `inline` are open."""
+        self._commits = DjangoCommits()
 
     # ── from the beginning to the end of a test ──────────────────────────────────────────────────────
 
@@ -88,6 +106,8 @@ class Kit:
                 if own not in stores:
                     stores[own] = self._url or opening.enter_context(fresh_store())
                 opening.enter_context(self._pointed_to(app, stores[own]))
+            if self._begins_inline:
+                opening.enter_context(self.inline())
             self._opened = opening.pop_all()
         return self
 
@@ -121,7 +141,7 @@ class Kit:
         """
         __tracebackhide__ = True
         refuse_in_loop("drain()", "write `await posthorse.adrain()`")
-        self._declare_schedules()
+        self._prepare()
         calls = CallerThread[FromThread]()
         drained, attempts = calls.drive(drain(self._apps, self._clock, calls, due=due, at_most=at_most))
         if raise_errors:
@@ -131,12 +151,29 @@ class Kit:
     async def adrain(self, *, due: bool = False, at_most: int | None = None, raise_errors: bool = True) -> Drained:
         """Do the same as `drain`, in a coroutine: async jobs run on this event loop, plain functions in a thread."""
         __tracebackhide__ = True
-        self._declare_schedules()
+        self._prepare()
         calls = Threads[FromThread](1)
         drained, attempts = await drain(self._apps, self._clock, calls, due=due, at_most=at_most)
         if raise_errors:
             attempts.raise_first_error(drained.left)
         return drained
+
+    @contextmanager
+    def inline(self) -> Iterator[Self]:
+        """Run what is enqueued inside the block before the call that enqueues it returns.
+
+        The job is stored and claimed as usual, so its result, its attempts and its limits are real. An error of the job
+        is raised by that call. A job that may not run yet, because of its time or a limit, waits for a drain. Inside
+        of a transaction a job runs after the commit: at the next call that enqueues, or the next drain.
+        """
+        hears_no_more = [app.store.emitter.subscribe(lambda _: None, Submitted) for app in self._apps]
+        self._inline += 1  # with a listener, no call takes the short way past the kit
+        try:
+            yield self
+        finally:
+            self._inline -= 1
+            for stop in hears_no_more:
+                stop()
 
     # ── what was enqueued ────────────────────────────────────────────────────────────────────────────
 
@@ -145,6 +182,7 @@ class Kit:
 
         kind: only those of this kind, given as its function or its name.
         """
+        self._commits.flush()
         return enqueued_in(self._apps, None if kind is None else Wanted.of(self._apps, kind))
 
     def assert_enqueued(
@@ -163,6 +201,7 @@ class Kit:
         Raises AssertionError, which shows the nearest jobs.
         """
         __tracebackhide__ = True
+        self._commits.flush()
         return find(self._apps, Wanted.of(self._apps, kind, args, wanted), times=times)
 
     def assert_not_enqueued(
@@ -170,7 +209,41 @@ class Kit:
     ) -> None:
         """Check that no such job was enqueued; without a kind, that nothing was. Raises AssertionError."""
         __tracebackhide__ = True
+        self._commits.flush()
         check_none(self._apps, None if kind is None else Wanted.of(self._apps, kind, args, wanted))
+
+    # ── for the applications of the kit ──────────────────────────────────────────────────────────────
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether jobs run as soon as they are enqueued."""
+        return self._inline > 0
+
+    def postpones(self, connection: UserConnection, store: Callable[[], object]) -> bool:
+        """Store the jobs of a transaction of Django after its commit, because its database is not the store's."""
+        if self._url is not None or not is_django(connection):
+            return False
+        self._commits.call_after_commit(connection, store)
+        return True
+
+    def run_inline(self) -> None:
+        """Run what may run now; raise the first error."""
+        __tracebackhide__ = True
+        if is_in_loop():  # which this call blocks, as in production, so the jobs need another one
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(contextvars.copy_context().run, self.run_inline).result()
+            return
+        calls = CallerThread[FromThread]()
+        done = drain(self._apps, self._clock, calls, due=False, at_most=None, maintains=False)
+        drained, attempts = calls.drive(done)
+        attempts.raise_first_error(drained.left)
+
+    async def arun_inline(self) -> None:
+        """Do the same as `run_inline`, in a coroutine."""
+        __tracebackhide__ = True
+        calls = Threads[FromThread](1)
+        drained, attempts = await drain(self._apps, self._clock, calls, due=False, at_most=None, maintains=False)
+        attempts.raise_first_error(drained.left)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,7 +253,7 @@ class Kit:
         before = _Place(app.settings, app.origin, app.store, app.gate)
         app.settings = msgspec.structs.replace(app.settings, url=url)
         app.origin = Origin(url, is_named=True, is_in_code=True)
-        app.store = Store(
+        app.store = DirectStore(
             url,
             schema=app.settings.schema,
             clock=self._clock,
@@ -189,12 +262,18 @@ class Kit:
             emitter=before.store.emitter,
         )
         app.gate = Admission(app.store, app.registry.queues)
+        app.interception = _Interception(self, app)
         self._before[app] = before
         try:
             yield
         finally:
+            app.interception = None
             app.store.close()
             app.settings, app.origin, app.store, app.gate = self._before.pop(app)
+
+    def _prepare(self) -> None:
+        self._declare_schedules()
+        self._commits.flush()
 
     def _declare_schedules(self) -> None:
         """Store the schedules, as workers do when they start: their times count from the beginning of the test."""
@@ -211,10 +290,26 @@ class Kit:
                 listener()
 
 
-def kit(*apps: Posthorse, url: str | None = None, now: datetime | None = None) -> Kit:
+class _Interception:
+    """What a kit does about calls that enqueue, for one of its applications."""
+
+    def __init__(self, kit: Kit, app: Posthorse) -> None:
+        self._kit = kit
+        self._app = app
+
+    def postpones(self, connection: UserConnection, store: Callable[[], object]) -> bool:
+        return self._kit.postpones(connection, store)
+
+    def after_enqueue(self) -> Verb[None]:
+        if self._kit.is_inline and not self._app.store.is_in_transaction:
+            yield from step(self._kit.run_inline, self._kit.arun_inline)
+
+
+def kit(*apps: Posthorse, url: str | None = None, now: datetime | None = None, inline: bool = False) -> Kit:
     """Return a kit for these applications, to be used in a `with` statement.
 
     Applications that share a store share the fresh one. url: the store to use in place of a fresh one; it should be
-    empty. now: when the test begins, on the clock of the store.
+    empty. now: when the test begins, on the clock of the store. inline: whether jobs run as soon as they are enqueued;
+    see `Kit.inline`.
     """
-    return Kit(apps, url=url, now=now)
+    return Kit(apps, url=url, now=now, inline=inline)

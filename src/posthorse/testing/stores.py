@@ -13,11 +13,16 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
+from posthorse.rules.job import Lane
 from posthorse.rules.tuning import DEFAULTS, Tuning
+from posthorse.store.base import Operation
 from posthorse.store.store import Store
+
+T = TypeVar("T")
 
 IN_MEMORY = Path("/dev/shm")
 """A file system in memory, on Linux."""
@@ -31,6 +36,24 @@ def for_tests(tuning: Tuning) -> Tuning:
     So what runs next depends on what is in the store, and never on how long ago that was read.
     """
     return msgspec.structs.replace(tuning, sqlite_synchronous="OFF", news_interval=0.0, shut_gate_interval=0.0)
+
+
+class DirectStore(Store):
+    """A store whose coroutines wait for it where they run: a thread for each step would take longer than the step."""
+
+    async def arun(self, operation: Operation[T]) -> T:
+        return await super().arun(operation) if self.is_in_transaction else self.run(operation)
+
+    async def aread(self, operation: Operation[T]) -> T:
+        return await super().aread(operation) if self.is_in_transaction else self.read(operation)
+
+    async def alook(self, operation: Operation[T], *, deadline: float | None = None) -> T:
+        if self.is_in_transaction:
+            return await super().alook(operation, deadline=deadline)
+        return self.look(operation, deadline=deadline)
+
+    async def alanes(self, wanted: set[Lane]) -> dict[Lane, int]:
+        return await super().alanes(wanted) if self.is_in_transaction else self.lanes(wanted)
 
 
 @contextmanager

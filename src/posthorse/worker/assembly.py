@@ -102,17 +102,7 @@ def make_job_loop(
     `report` receives what the runner counted, every ten seconds.
     """
     longest = settings.lease / 3
-    kinds = [registry[kind].options for kind in registry]
-    logs = JobLogs(
-        store,
-        runner.id,
-        registry.packing,
-        level=settings.log_level,
-        is_off=not settings.logs,
-        captures_print=settings.capture_print,
-        kinds=kinds,
-    )
-    hear_from(level_of_logs(registry, settings))
+    logs = make_logs(store, registry, settings, runner)
     executors = Executors(
         registry,
         in_process=InProcessExecutor(
@@ -132,6 +122,20 @@ def make_job_loop(
         is_one_by_one=suspects == "only" or only is not None,
         is_replaceable=is_replaceable,
         lost=lost,
+    )
+
+
+def make_logs(store: Store, registry: Registry, settings: Settings, runner: Runner) -> JobLogs:
+    """Build what records the logs of jobs. Must be called inside a running event loop."""
+    hear_from(level_of_logs(registry, settings))
+    return JobLogs(
+        store,
+        runner.id,
+        registry.packing,
+        level=settings.log_level,
+        is_off=not settings.logs,
+        captures_print=settings.capture_print,
+        kinds=[registry[kind].options for kind in registry],
     )
 
 

@@ -1,0 +1,155 @@
+"""A context without a store, to call the function of a long job directly: slices, progress, kept values, stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from math import inf
+from typing import NoReturn, Self, TypeVar
+
+from posthorse.errors import InvalidCall, InvalidOption
+from posthorse.ids import new_id
+from posthorse.rules.packing import PLAIN_TEXTS
+from posthorse.rules.slice_size import UNCUT
+from posthorse.rules.values.type_mismatch import short
+from posthorse.store.base import Operation
+from posthorse.store.operations.bad_items import BadItemRow
+from posthorse.store.operations.finish import Checkpoint, Fence
+from posthorse.worker.base.stop import StopSignal
+from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
+from posthorse.worker.checkpoints.context import Context
+from posthorse.worker.checkpoints.journal import Journal
+
+T = TypeVar("T")
+
+
+class MemoryJournal(Journal):
+    """The journal of an attempt that only this process knows: a checkpoint is encoded, and kept in memory."""
+
+    def __init__(self, job: str, saved: Checkpoint | None, stop_after: int | None) -> None:
+        self.stop = StopSignal()
+        self.state = CheckpointState() if saved is None else CheckpointState.restore(saved, PLAIN_TEXTS)
+        self.saved = saved
+        self.cut_short = UNCUT
+        self.slices_committed = 0
+        self.is_in_transaction = False
+        self.progress_interval = inf
+        self._stop_after = stop_after
+        self._attempt = Fence(job, 1, "tests")
+        self._turn = asyncio.Lock()
+        self._is_doubtful = False
+        self._uncommitted = {}
+
+    def save(self, done: Slice | None = None) -> None:
+        self._begin_commit(done)
+        if done is not None:
+            self.state.advance(done)
+        self.saved = self.state.encode(None if done is None else done.loop, PLAIN_TEXTS)
+        self._is_doubtful = False
+        if done is not None:
+            self.slices_committed += 1
+            self.state.kept.commit(done.loop)
+        if self._stop_after is not None and self.slices_committed >= self._stop_after:
+            self.stop.ask("pause")
+
+    async def asave(self, done: Slice | None = None) -> None:
+        self.save(done)
+
+    def keep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
+        pass
+
+    async def akeep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
+        pass
+
+    @contextmanager
+    def transaction(self, finish: Callable[[], Slice], connection: object = None) -> Iterator[object]:
+        if connection is None:
+            _needs_store("batch.transaction()")
+        with self._one_transaction():
+            yield connection
+            self.save(finish())
+
+    @asynccontextmanager
+    async def atransaction(self, finish: Callable[[], Slice], connection: object = None) -> AsyncIterator[object]:
+        with self.transaction(finish, connection):
+            yield connection
+
+    def run(self, operation: Operation[T]) -> T:
+        _needs_store("this")
+
+    async def arun(self, operation: Operation[T]) -> T:
+        _needs_store("this")
+
+    def read(self, operation: Operation[T]) -> T:
+        _needs_store("this")
+
+    async def aread(self, operation: Operation[T]) -> T:
+        _needs_store("this")
+
+    def warn_in_loop(self, call: str, instead: str) -> None:
+        pass
+
+
+class FakeContext(Context):
+    """A `ph.Context` for direct calls: `pt.context()` makes it. Checkpoints are encoded as they would be stored."""
+
+    def __init__(
+        self,
+        *,
+        job_id: str | None = None,
+        attempt: int = 1,
+        scheduled_at: datetime | None = None,
+        stop_after: int | None = None,
+        saved: Checkpoint | None = None,
+    ) -> None:
+        if stop_after is not None and (type(stop_after) is not int or stop_after < 0):
+            raise InvalidOption(f"stop_after is {short(stop_after)}; it must be a number of slices, 0 or more")
+        self._memory = MemoryJournal(job_id or new_id(), saved, stop_after)
+        super().__init__(
+            self._memory, job_id=self._memory.job, attempt=attempt, is_async=False, scheduled_at=scheduled_at
+        )
+        if stop_after == 0:
+            self.stop()
+
+    @property
+    def slices_committed(self) -> int:
+        """How many slices were committed with this context."""
+        return self._memory.slices_committed
+
+    def stop(self) -> None:
+        """Request a stop, as a pause or a deploy does: the next slice or checkpoint raises ph.Interrupted."""
+        self._memory.stop.ask("pause")
+
+    def resumed(self, *, attempt: int | None = None, stop_after: int | None = None) -> Self:
+        """Return the context of the next attempt, which continues from the last checkpoint of this one."""
+        return type(self)(
+            job_id=self.job_id,
+            attempt=self.attempt if attempt is None else attempt,
+            scheduled_at=self.scheduled_at,
+            stop_after=stop_after,
+            saved=self._memory.saved,
+        )
+
+
+def context(
+    *,
+    job_id: str | None = None,
+    attempt: int = 1,
+    scheduled_at: datetime | None = None,
+    stop_after: int | None = None,
+) -> FakeContext:
+    """Return a context to call the function of a job with: `total(pt.context(), 100)`.
+
+    stop_after: request a stop after so many slices; the job then raises ph.Interrupted, and `resumed()` returns the
+    context with which it continues.
+    """
+    return FakeContext(job_id=job_id, attempt=attempt, scheduled_at=scheduled_at, stop_after=stop_after)
+
+
+def _needs_store(what: str) -> NoReturn:
+    raise InvalidCall(
+        f"{what} needs the connection of a store, and pt.context() has none; give it a connection of your own, or "
+        "enqueue the job and drain()"
+    )
