@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 import posthorse as ph
+from posthorse.rules.event_names import MEANINGS
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import options_at
 from posthorse.rules.search.text import parse_filter
@@ -43,6 +44,8 @@ RECORDS = (
     ph.BadItem,
     ph.ScheduleStatus,
     ph.events.DeadLettersGrew,
+    ph.Event,
+    ph.events.Progressed,
 )
 EVENTS = (*get_args(ph.events.Heard), ph.events.SubmittedJob, ph.WorkerMetrics, ph.Submission, ph.RunningAttempt)
 """Types that calls return. `QueueSettings` is left out: its table of settings is compared below."""
@@ -185,6 +188,14 @@ def test_every_event_and_its_fields_are_documented(event: type[msgspec.Struct]) 
     page = re.sub(r"`ph\.(events\.)?", "`", text_of(DOCS / "extending.md"))
     fields = [name for name in event.__annotations__ if not name.startswith("_")]
     assert [name for name in (event.__name__, *fields) if f"`{name}`" not in page] == []
+
+
+def test_every_name_of_an_event_is_documented_as_its_meaning_says() -> None:
+    table = re.findall(r"^\| ((?:`\w+` ?)+)\| (.+) \|$", text_of(DOCS / "timeline.md"), re.MULTILINE)
+    told = {name: words for names, words in table for name in re.findall(r"`(\w+)`", names)}
+    meant = {name: words for name, words in MEANINGS.items() if name not in ("paused", "resumed", "cancelled")}
+    assert {name: re.sub(r" \(\[.+\)$", "", told[name]) for name in meant} == meant
+    assert set(MEANINGS) <= told.keys()
 
 
 def test_every_word_of_a_filter_is_documented() -> None:

@@ -53,6 +53,7 @@ if typing.TYPE_CHECKING:
     )
     from posthorse.rules import events
     from posthorse.rules.depends import depends
+    from posthorse.rules.events import Event
     from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
     from posthorse.rules.job_logs import LogLine
     from posthorse.rules.keys import Key
@@ -96,6 +97,7 @@ __all__ = [
     "Count",
     "DuplicateKind",
     "Estimate",
+    "Event",
     "GiveUp",
     "Interrupted",
     "InvalidArgument",
@@ -211,6 +213,7 @@ _HOMES = {
     "UsageError": "posthorse.errors",
     "depends": "posthorse.rules.depends",
     "events": "posthorse.rules",
+    "Event": "posthorse.rules.events",
     "Attempt": "posthorse.rules.job",
     "BadItem": "posthorse.rules.job",
     "JobError": "posthorse.rules.job",

@@ -11,7 +11,7 @@ import posthorse as ph
 
 NAMES = """
 __version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Command CommandBus
-Concurrency Connection Context Count csv depends DuplicateKind Estimate events files GiveUp Interrupted
+Concurrency Connection Context Count csv depends DuplicateKind Estimate Event events files GiveUp Interrupted
 InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError
 JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key KeyConflict keyset Kind lines LogLine Misfire NotUnique
 OutcomeUnknown Page Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Reason
@@ -62,6 +62,7 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Job.cancel",
         "Job.delete",
         "Job.discard",
+        "Job.events",
         "Job.logs",
         "Job.pause",
         "Job.result",

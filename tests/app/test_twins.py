@@ -77,6 +77,7 @@ VERBS = {
     "Job.cancel": Verb(lambda world: world.waiting(), "cancelled"),
     "Job.delete": Verb(lambda world: world.failed[4], None),
     "Job.discard": Verb(lambda world: world.failed[1], "cancelled"),
+    "Job.events": Verb(lambda world: world.over, ["completed"], (2,)),
     "Job.logs": Verb(lambda world: world.over, [], (), {"limit": 2}),
     "Job.pause": Verb(lambda world: world.waiting(), "paused", (), {"force": True}),
     "Job.result": Verb(lambda world: world.double.get_job(world.over.id), 14, (), {"timeout": 30}),
@@ -135,6 +136,8 @@ def in_short(answer: object) -> object:
             return answer.state
         case ph.Attempt():
             return answer.outcome
+        case ph.Event():
+            return answer.name
         case ph.BadItem():
             return answer.item
         case ph.QueueSettings():

@@ -175,9 +175,9 @@ def test_show_tells_of_a_job_that_completed(any_shop: Shop) -> None:
     for line in (r"queue +reports", r"progress +100%, 25 of 25", r"arguments +n = 25", r"result +25"):
         assert re.search(line, told), line
     timeline = told.partition("Timeline\n")[2]
-    assert re.findall(r"(enqueued|first started|completed)", timeline) == ["enqueued", "first started", "completed"]
     worker = f"{socket.gethostname()}:embedded"
-    assert timeline.rstrip().endswith(f"completed on {worker}")
+    lines = [re.sub(r" \d\d:\d\d:\d\d( \+\w+)?", "", " ".join(line.split())) for line in timeline.splitlines()]
+    assert lines[:3] == ["1 enqueued", f"2 attempt 1 started on {worker}", "3 completed"]
     stored = cast("dict[str, object]", any_shop.json("show", job))
     assert (stored["reason"], stored["worker"]) == (None, None)
     assert [attempt["worker"] for attempt in cast("list[dict[str, object]]", stored["attempts"])] == [worker]
@@ -188,10 +188,23 @@ def test_show_tells_why_a_job_failed_with_each_error_once(any_shop: Shop) -> Non
     told = any_shop.done("show", job)
     assert "failed in 2 attempts" in told
     assert re.search(r"attempt +2 of 2", told)
-    assert "attempt failed: ValueError" in told
+    assert "attempt 1 failed: ValueError: no luck" in told
+    assert "failed for good: ValueError: no luck (failed in 2 attempts)" in told
     assert told.count("Traceback (most recent call last)") == 1
     assert "Error, 2 times, last at" in told
     assert "raise ValueError(why)" in told
+
+
+def test_show_prints_the_first_and_the_last_events_of_a_long_timeline(any_shop: Shop) -> None:
+    job = any_shop.done("enqueue", "count", "25")
+    for _ in range(15):
+        any_shop.app.get_job(job).pause()
+        any_shop.app.get_job(job).resume()
+    some, every = (any_shop.done("show", job, *words).partition("Timeline\n")[2] for words in ((), ("--events",)))
+    numbers = [re.findall(r"^ +(\d+|…) ", told, re.MULTILINE) for told in (some, every)]
+    assert numbers[0] == [*map(str, range(1, 6)), "…", *map(str, range(17, 32))]
+    assert numbers[1] == [*map(str, range(1, 32))]
+    assert f"11 more: posthorse show {job[-8:]} --events" in some
 
 
 def test_show_as_json_holds_everything(any_shop: Shop) -> None:
@@ -200,8 +213,15 @@ def test_show_as_json_holds_everything(any_shop: Shop) -> None:
     assert told["state"] == "failed"
     assert told["arguments"] == {"why": "no luck"}
     events = cast("list[dict[str, object]]", told["events"])
-    assert [event["name"] for event in events] == ["attempt_failed", "failed"]
-    assert all("ValueError: no luck" in str(event["detail"]) for event in events)
+    assert [(event["number"], event["name"]) for event in events if event["name"] not in ("started", "queued")] == [
+        (1, "submitted"),
+        (3, "attempt_failed"),
+        (events[-1]["number"], "failed"),
+    ]
+    assert [event["name"] for event in events if "ValueError: no luck" in str(event["detail"])] == [
+        "attempt_failed",
+        "failed",
+    ]
 
 
 def test_long_arguments_are_cut_on_the_screen_alone(shop: Shop) -> None:

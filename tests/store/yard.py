@@ -10,8 +10,10 @@ from typing import Any, cast
 
 from posthorse import ids
 from posthorse.clock import SECOND
+from posthorse.rules.events import Event
 from posthorse.rules.job import JobError, Lane, NewJob, State
 from posthorse.rules.lifecycle import Outcome, Policy, Raised, Request, Spent, decide
+from posthorse.rules.timeline import tell
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations import claim, control, finish, read, runners, submit
 from posthorse.store.operations.claim import Claimed, Probe
@@ -138,6 +140,20 @@ class Yard:
 
     def events(self, id: str) -> list[str]:
         return [event.name for event in self.store.read(read.events(id))]
+
+    def timeline(self, id: str, after: int = 0) -> list[Event]:
+        """Return the timeline of a job, which must have every number."""
+        stored = self.store.read(read.timeline(id, after=after))
+        assert stored is not None
+        told = tell(stored.facts, stored.evidence, after)
+        covered = [number for event in told for number in range(event.number - event.covers + 1, event.number + 1)]
+        end = stored.facts.version + (stored.facts.claimed_at is not None)
+        assert covered == list(range(after + 1, end + 1))
+        return told
+
+    def told(self, id: str) -> str:
+        """Return the names of a timeline."""
+        return " ".join(event.name for event in self.timeline(id))
 
     def waiting(self) -> int:
         return sum(depth.waiting for depth in self.store.read(read.depths()))

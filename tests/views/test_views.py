@@ -8,17 +8,18 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
+from posthorse.rules.events import Event
 from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
 from posthorse.rules.progress import Progress
 from posthorse.rules.queues import QueueSettings, checked_layer, settings_of
 from posthorse.rules.schedules import ScheduleState, ScheduleStatus
 from posthorse.rules.why.answer import Code, Estimate, Reason, Why
 from posthorse.store.operations.queues import QueueRow, QueueServer, QueuesRead
-from posthorse.store.operations.read import EventRow, WorkerRow
+from posthorse.store.operations.read import WorkerRow
 from posthorse.views.attempt import AttemptView
 from posthorse.views.bad_item import BadItemView
 from posthorse.views.base import View
-from posthorse.views.job import EventView, JobDetailView, JobView, OutcomeView, UnfinishedView
+from posthorse.views.job import JobDetailView, JobView, OutcomeView, UnfinishedView
 from posthorse.views.queue import QueueView, queue_views, unused
 from posthorse.views.schedule import ScheduleView
 from posthorse.views.why import WhyView
@@ -73,7 +74,9 @@ DETAIL = JobDetailView.assemble(
     result=None,
     bad_items=1,
     attempts=[ATTEMPT],
-    events=[EventView.of(EventRow(1, MICROSECONDS, "lost", '{"pid":1}'))],
+    events=[
+        Event(job="j", number=3, name="lost", at=NOW, attempt=1, worker="w", reason="gone", detail={"pid": 1}),
+    ],
 )
 WORKER = WorkerRow(
     "r", "web-1", "web", 7, "1.0", MICROSECONDS, MICROSECONDS, False, False, 1, 4, ["mail"], [], 1_500_000
@@ -125,7 +128,8 @@ VIEWS: dict[str, tuple[View, str]] = {
         DETAIL,
         f'{{{JOB},"arguments":{{"first": [1]}},"result":null,"bad_items":1,"attempts":[{{"number":1,"outcome":"failed",'
         f'"started_at":null,"finished_at":{AT},"worker":null,"error":{{"type":"ValueError","message":"no price"}}}}],'
-        f'"events":[{{"at":{AT},"name":"lost","detail":{{"pid":1}}}}]}}',
+        f'"events":[{{"number":3,"covers":1,"name":"lost","at":{AT},"attempt":1,"worker":"w","reason":"gone",'
+        '"detail":{"pid":1}}]}',
     ),
     "failed outcome": (
         OutcomeView.of(Ended("1", State.FAILED, "failed in 1 attempt", None, FAILURE)),
@@ -201,11 +205,6 @@ def test_first_bad_items_are_there_only_if_asked_for() -> None:
         STATUS, arguments="{}", result="1", bad_items=1, attempts=[], events=[], first_bad_items=[BAD]
     )
     assert told.to_json().decode().endswith(f'"events":[],"first_bad_items":[{BAD_ITEM}]}}')
-
-
-@pytest.mark.parametrize("detail", [None, "[1]", "{"])
-def test_event_whose_detail_is_not_an_object_has_an_empty_one(detail: str | None) -> None:
-    assert EventView.of(EventRow(1, MICROSECONDS, "lost", detail)).detail == {}
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast, overload
 
-from posthorse.app.attempts import attempts_of
 from posthorse.app.job_logs import FollowedLogs, logs_of
 from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
 from posthorse.app.retry_arguments import rebound, replaced
+from posthorse.app.timeline import Following, attempts_of
+from posthorse.app.timeline import events as events_of
 from posthorse.app.verbs import Verb, commit, twin, verb, wait_for_end, waiting_verb
 from posthorse.clock import monotonic
 from posthorse.errors import InvalidCall, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.events import Event
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.rules.job_logs import LogLine
 from posthorse.rules.lifecycle import Request
@@ -63,6 +65,32 @@ class Job(Generic[R]):
         return (yield from attempts_of(self._app, (yield from self._known())))
 
     aattempts = twin(attempts)
+
+    @overload
+    def events(self, after: int = 0, *, follow: Literal[False] = False) -> list[Event]: ...
+    @overload
+    def events(self, after: int = 0, *, follow: Literal[True]) -> Following: ...
+    def events(self, after: int = 0, *, follow: bool = False) -> list[Event] | Following:
+        """Return what happened to the job, in order: every number from 1 to its version.
+
+        after: the number of the last event that was read; only later ones are returned.
+        follow: return an object for `for` and `async for` that goes on until the job is over: it yields events as they
+        happen, and between them `ph.events.Progressed`, which has no number.
+
+        Raises JobNotFound, InvalidOption.
+        """
+        return Following(self, after) if follow else self._events(after)
+
+    @overload
+    async def aevents(self, after: int = 0, *, follow: Literal[False] = False) -> list[Event]: ...
+    @overload
+    async def aevents(self, after: int = 0, *, follow: Literal[True]) -> Following: ...
+    async def aevents(self, after: int = 0, *, follow: bool = False) -> list[Event] | Following:
+        """Do as `events`, for code that awaits; `async for` works with `job.events(follow=True)` itself."""
+        return Following(self, after) if follow else await self._aevents(after)
+
+    _events = verb(events_of)
+    _aevents = twin(_events)
 
     @verb
     def why(self) -> Verb[Why]:

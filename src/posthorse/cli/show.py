@@ -10,10 +10,10 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from posthorse.app.attempts import attempts_of
 from posthorse.app.client import Posthorse
 from posthorse.app.job_logs import last_logs_of
-from posthorse.app.reading import opened_detail, opened_json, texts_of
+from posthorse.app.reading import opened_json, texts_of
+from posthorse.app.timeline import timeline_of
 from posthorse.app.verbs import drive
 from posthorse.cli.bad_items import first_bad_items, print_bad_items
 from posthorse.cli.bars import bar
@@ -23,6 +23,7 @@ from posthorse.cli.logs import LinePrinter
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import json_option, open_store, target_options
+from posthorse.cli.timeline_display import print_timeline
 from posthorse.cli.why import read_why
 from posthorse.cli.wording import (
     MARKS,
@@ -35,12 +36,14 @@ from posthorse.cli.wording import (
     speed,
 )
 from posthorse.errors import CodecError
-from posthorse.rules.job import Attempt, BadItem, State, Status
+from posthorse.rules.attempts import attempts_in
+from posthorse.rules.events import Event
+from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
 from posthorse.rules.job_logs import LogLine
 from posthorse.rules.why.answer import Why, waits_for
 from posthorse.store.operations import read
 from posthorse.store.operations.bad_items import count_bad_items
-from posthorse.views.job import EventView, JobDetailView
+from posthorse.views.job import JobDetailView
 
 MAX_VALUE = 2_000
 """Maximum characters of arguments and results on the screen; `--json` shows all."""
@@ -54,16 +57,6 @@ _WAITING = (State.PENDING, State.BLOCKED, State.SCHEDULED)
 
 _CAN_RETRY = (State.COMPLETED, State.FAILED)
 
-_EVENTS = {
-    "attempt_failed": "attempt failed",
-    "released": "released by its worker",
-    "lost": "its worker was lost",
-    "crashed": "its worker crashed",
-    "snoozed": "put off by its own code",
-    "expired": "expired before it was started",
-    "unfit": "did not fit the code of a worker",
-}
-
 
 class Story(NamedTuple):
     """All that is known about a job."""
@@ -71,7 +64,7 @@ class Story(NamedTuple):
     look: JobLook
     arguments: str
     result: str | None
-    events: Sequence[EventView]
+    events: Sequence[Event]
     attempts: Sequence[Attempt]
     bad_items: int
     why: Why | None
@@ -83,9 +76,12 @@ class Story(NamedTuple):
 @click.command()
 @click.argument("job_id", metavar="ID")
 @click.option("--bad-items", "with_bad_items", is_flag=True, help="Show also the first bad items that it tolerated.")
+@click.option("--events", "with_all_events", is_flag=True, help="Show all events of a long timeline.")
 @target_options
 @json_option
-def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None, as_json: bool) -> int:
+def show(
+    job_id: str, with_bad_items: bool, with_all_events: bool, target: str | None, url: str | None, as_json: bool
+) -> int:
     """Show everything about one job.
 
     Its state and why, how far it is and when it will be done, its arguments and result, what happened when,
@@ -97,7 +93,7 @@ def show(job_id: str, with_bad_items: bool, target: str | None, url: str | None,
     if as_json:
         out_json(_view(story, found if with_bad_items else None))
         return Exit.OK
-    _print(story)
+    _print(story, with_all_events=with_all_events)
     if found:
         out()
         out("Bad items")
@@ -114,12 +110,11 @@ def _read(app: Posthorse, job_id: str, target: str | None) -> Story:
         look = JobLook(replace(look.status, waits_for=waits_for(told)), look.now)
     texts = drive(texts_of(app, job_id))
     outcome = app.store.read(read.outcome(job_id))
-    rows = app.store.read(read.events(job_id))
-    events = [EventView.of(row._replace(detail=opened_detail(row.detail, texts))) for row in rows]
+    _, events = drive(timeline_of(app, job_id, 0))
     arguments = opened_json(app.store.read(read.arguments(job_id)) or "{}", "arguments", texts)
     bad_items = sum(app.store.read(count_bad_items(job_id)).values())
     result = None if outcome is None or outcome.result is None else opened_json(outcome.result, "result", texts)
-    attempts = drive(attempts_of(app, job_id))
+    attempts = attempts_in(events)
     return Story(look, arguments, result, events, attempts, bad_items, told, _logged(app, job_id))
 
 
@@ -146,7 +141,7 @@ def _view(story: Story, first_bad_items: Sequence[BadItem] | None) -> JobDetailV
 # ── the screen ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _print(story: Story) -> None:
+def _print(story: Story, *, with_all_events: bool) -> None:
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -166,7 +161,7 @@ def _print(story: Story) -> None:
     for name, fact in _facts(story):
         facts.add_row(name, fact)
     out_rich(facts)
-    _print_timeline(story)
+    print_timeline(story.events, story.look.now, job=short(status.id), shows_all=with_all_events)
     _print_attempts(story)
     _print_evidence(story)
     _print_logged(story)
@@ -272,53 +267,7 @@ def _cut(text: str) -> str:
     return shown if len(text) <= MAX_VALUE else f"{shown} … ({len(text):,} characters; --json shows all)"
 
 
-# ── events ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _print_timeline(story: Story) -> None:
-    from rich.table import Table
-
-    now = story.look.now
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", style="bright_black", no_wrap=True)
-    table.add_column(overflow="fold")
-    before: datetime | None = None
-    for at, what in sorted(_steps(story), key=lambda step: step[0]):
-        since = "" if before is None else f"+{span(at - before)}"
-        table.add_row(f"  {clock_time(at, now)}", since, what)
-        before = at
-    out()
-    out("Timeline")
-    out_rich(table)
-
-
-def _steps(story: Story) -> Iterator[tuple[datetime, str]]:
-    status = story.look.status
-    yield status.created_at, "enqueued"
-    if status.started_at is not None:
-        yield status.started_at, "first started"
-    for event in story.events:
-        yield event.at, _told(event)
-    if status.finished_at is not None and status.state is State.COMPLETED:  # every other end has an event
-        workers = [each.worker for each in story.attempts if each.outcome == "completed" and each.worker is not None]
-        yield status.finished_at, "completed" + (f" on {clean(workers[-1])}" if workers else "")
-
-
-def _told(event: EventView) -> str:
-    text = _EVENTS.get(event.name, event.name)
-    if "type" in event.detail:
-        text += f": {event.detail['type']}"
-    elif event.detail.get("detail"):
-        text += f": {event.detail['detail']}"
-    seconds = event.detail.get("seconds")
-    if isinstance(seconds, int | float):
-        text += f", after {span(timedelta(seconds=seconds))}"
-    if "worker" in event.detail:
-        text += f" on {event.detail['worker']}"
-    if "times" in event.detail:
-        text += f", {event.detail['times']} times in a row"
-    return clean(text)
+# ── attempts and evidence ────────────────────────────────────────────────────────────────────────────
 
 
 def _print_attempts(story: Story) -> None:
@@ -359,14 +308,14 @@ def _print_logged(story: Story) -> None:
 
 def _print_evidence(story: Story) -> None:
     """Print each error once, with its latest traceback, however many attempts it ended."""
-    errors: dict[tuple[object, object], list[EventView]] = {}
+    errors: dict[str, list[tuple[datetime, JobError]]] = {}
     for event in story.events:
-        if "message" in event.detail:
-            errors.setdefault((event.detail.get("type"), event.detail["message"]), []).append(event)
-    for (kind, message), events in errors.items():
-        times = f"{len(events)} times, last " if len(events) > 1 else ""
+        if event.error is not None and event.at is not None:
+            errors.setdefault(str(event.error), []).append((event.at, event.error))
+    for message, found in errors.items():
+        times = f"{len(found)} times, last " if len(found) > 1 else ""
+        at, error = found[-1]
         out()
-        out(f"Error, {times}at {clock_time(events[-1].at, story.look.now)}")
-        told = events[-1].detail.get("traceback") or f"{kind}: {message}"
-        for line in clean(str(told), keep_lines=True).rstrip().split("\n"):
+        out(f"Error, {times}at {clock_time(at, story.look.now)}")
+        for line in clean(error.traceback or message, keep_lines=True).rstrip().split("\n"):
             out(f"  {line}")

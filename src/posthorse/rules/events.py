@@ -1,7 +1,8 @@
 """The events that applications can be notified of, as their functions receive them.
 
-`DeadLettersGrew` is durable: `app.on(…)` makes a job of it. The other events are not stored: listeners
-(`app.listen(…)`) hear them in the process in which they happen, after the commit that they report.
+`DeadLettersGrew` is durable: `app.on(…)` makes a job of it. `Event` is one step in the life of a job, and can be read
+at any time (`job.events()`); a reader that follows a job gets `Progressed` as well. The other events are not stored:
+listeners (`app.listen(…)`) hear them in the process in which they happen, after the commit that they report.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from posthorse.rules.event_names import EventName
 from posthorse.rules.job import JobError, State
 from posthorse.rules.job_events import (
     AttemptFailed as AttemptFailed,
@@ -70,6 +72,7 @@ from posthorse.rules.job_events import (
 from posthorse.rules.job_events import (
     Unfit as Unfit,
 )
+from posthorse.rules.progress import Progress
 
 Ending = Literal["returned", "raised", "snoozed", "stopped", "expired", "lost", "crashed", "unfit"]
 """How an attempt ended; `stopped` is a pause, a cancel, a deploy or the end of a time box."""
@@ -93,6 +96,42 @@ class DeadLettersGrew(msgspec.Struct, frozen=True, kw_only=True):
     errors: Mapping[str, int]
     jobs: Sequence[str]
     is_at_least: bool = False
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One step in the life of a job. The numbers of a job's events have no gaps: they are the versions of the job.
+
+    job: its id. number: counts the events of the job, from 1. covers: how many numbers this event stands for, because
+    a long series of equal ones is kept as its last one; those before it are missing from the list.
+    name: what happened.
+    at: when, on the store's clock, aware and in UTC; None if that was not recorded.
+    attempt: which attempt began or ended, from 1; None if the event is about none.
+    worker: the worker of that attempt. reason: why it happened, where that was recorded.
+    error: what the attempt raised, or why the job failed for good.
+    detail: all that was recorded with the event.
+    """
+
+    job: str
+    number: int
+    name: EventName
+    at: datetime | None
+    attempt: int | None = None
+    worker: str | None = None
+    reason: str | None = None
+    error: JobError | None = None
+    covers: int = 1
+    detail: Mapping[str, object] = {}
+
+
+class Progressed(msgspec.Struct, frozen=True, kw_only=True):
+    """A job saved a checkpoint. This is not a step in its life, and has no number: nothing can be read from there on.
+
+    at: when it was read, on the store's clock.
+    """
+
+    job: str
+    at: datetime
+    progress: Progress
 
 
 class SubmittedJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """Events that may happen to a job again and again, for weeks: the first few are stored singly, then the last one
 counts. Pure.
 
-Examples are a job that fits the code of no worker, one that snoozes, and one whose time box is over: each time is an
-event, and the series has no end.
+Examples are a job that fits the code of no worker, one that snoozes, one whose time box is over, and one that newer
+jobs supersede: each time is an event, and the series has no end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEPT_APART = 10
 
 YIELDED = "yielded to others after its time box"
 
-_ENDLESS = frozenset({"unfit", "snoozed"})
+_ENDLESS = frozenset({"unfit", "snoozed", "superseded"})
 
 
 class EventStep(NamedTuple):
@@ -44,8 +44,12 @@ def times_in_a_row(name: str, last: EventStep | None) -> int:
     """Return how often the same event came before, without another in between."""
     if last is None or last.name != name or not is_endless(name, last.detail):
         return 0
-    times = _decoded(last.detail).get("times", 1)
-    return times if isinstance(times, int) else 1
+    return _times(last.detail)
+
+
+def stands_for_others(name: str, detail: str | None) -> bool:
+    """Return whether a stored event replaced others of its series."""
+    return is_endless(name, detail) and _times(detail) > KEPT_APART
 
 
 def next_step(name: str, detail: str | None, last: EventStep | None) -> Written:
@@ -55,6 +59,11 @@ def next_step(name: str, detail: str | None, last: EventStep | None) -> Written:
         return Written(detail)
     counted = msgspec.json.encode({**_decoded(detail), "times": times}).decode()
     return Written(counted, last.version if times > KEPT_APART else None)
+
+
+def _times(detail: str | None) -> int:
+    times = _decoded(detail).get("times", 1)
+    return times if isinstance(times, int) else 1
 
 
 def _decoded(detail: str | None) -> Mapping[str, object]:

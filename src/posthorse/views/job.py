@@ -8,10 +8,10 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from posthorse.clock import moment
+from posthorse.rules.event_names import EventName
+from posthorse.rules.events import Event
 from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
 from posthorse.rules.progress import Progress
-from posthorse.store.operations.read import EventRow
 from posthorse.views.attempt import AttemptView
 from posthorse.views.bad_item import BadItemView
 from posthorse.views.base import View
@@ -115,16 +115,30 @@ class JobView(View, frozen=True, kw_only=True):
 
 
 class EventView(View, frozen=True, kw_only=True):
-    """An event in the life of a job, with its details."""
+    """An event in the life of a job: `detail` is what was recorded with it, its error as well."""
 
-    at: datetime
-    name: str
+    number: int
+    covers: int
+    name: EventName
+    at: datetime | None
+    attempt: int | None
+    worker: str | None
+    reason: str | None
     detail: dict[str, Any]
 
     @classmethod
-    def of(cls, row: EventRow) -> Self:
-        """Show an event; a detail that is not an object is left out."""
-        return cls(at=moment(row.at), name=row.name, detail=_decoded(row.detail))
+    def of(cls, event: Event) -> Self:
+        """Show an event."""
+        return cls(
+            number=event.number,
+            covers=event.covers,
+            name=event.name,
+            at=event.at,
+            attempt=event.attempt,
+            worker=event.worker,
+            reason=event.reason,
+            detail=dict(event.detail),
+        )
 
 
 class JobDetailView(JobView, frozen=True, kw_only=True):
@@ -146,7 +160,7 @@ class JobDetailView(JobView, frozen=True, kw_only=True):
         result: str | None,
         bad_items: int,
         attempts: Iterable[Attempt],
-        events: Iterable[EventView],
+        events: Iterable[Event],
         first_bad_items: Iterable[BadItem] | None = None,
     ) -> Self:
         """Show a status with the rest; arguments and result are JSON, as stored."""
@@ -156,7 +170,7 @@ class JobDetailView(JobView, frozen=True, kw_only=True):
             result=_raw(result),
             bad_items=bad_items,
             attempts=tuple(AttemptView.of(attempt) for attempt in attempts),
-            events=tuple(events),
+            events=tuple(EventView.of(event) for event in events),
             first_bad_items=msgspec.UNSET
             if first_bad_items is None
             else tuple(BadItemView.of(bad) for bad in first_bad_items),
@@ -221,10 +235,3 @@ class OutcomeView(View, frozen=True, kw_only=True):
 def _raw(text: str | None) -> msgspec.Raw:
     # Not None: msgspec cannot read an optional Raw back.
     return msgspec.Raw(b"null" if text is None else text.encode())
-
-
-def _decoded(detail: str | None) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(detail or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:  # also for JSON that is not an object
-        return {}

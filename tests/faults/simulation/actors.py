@@ -281,7 +281,7 @@ class VirtualRunner:
     def _checkpoint(self, job: str) -> Step:
         attempt = self._attempt(job)
         done = self._advanced[job] = self._advanced.get(job, 0) + 1
-        at = Checkpoint(done, None, "[]", None, f"[{attempt.epoch},{done}]", "{}")
+        at = Checkpoint(done, None, "[]", None, f'{{"":{{"cursor":[{attempt.epoch},{done}]}}}}', "{}")
         saved = self._world.store.run(checkpoint(attempt, at))
         if saved is not None and saved.request is not None:
             self._asked[job] = saved.request

@@ -170,7 +170,9 @@ def versions(one: Standing, old: Standing | None) -> Iterator[str]:
         yield f"I20: {named(one.job)} is at version {version} and has events {one.events}"
     if old is not None and version < old.job.version:
         yield f"I20: the version of {named(one.job)} fell from {old.job.version} to {version}"
-    if old is not None and one.events[: len(old.events)] != old.events:
+    if (
+        old is not None and one.events[: max(0, len(old.events) - 1)] != old.events[:-1]
+    ):  # a series replaces its last one
         yield f"I20: the events of {named(one.job)} were {old.events} and are {one.events}"
 
 

@@ -63,6 +63,20 @@ STATEMENTS: Mapping[str, Planted] = {
     "times of schedules that are forgotten at once": Planted(
         "I17", "schedules", [("forget_fires", "due_at < :before AND fired_at < :before", "true")]
     ),
+    "an event that is not recorded": Planted(
+        "I20",
+        None,
+        [
+            (
+                "record",
+                "VALUES (:job, :version, :now, :name, :detail)",
+                "SELECT :job, :version, :now, :name, :detail WHERE false",
+            )
+        ],
+    ),
+    "a job that is given back under no number": Planted(
+        "I20", None, [("give_back", "version = version + 1", "version = version")]
+    ),
     "a schedule that two deal with": Planted("I17", "schedules", [("pass_schedule", "AND through = :known", "")]),
 }
 

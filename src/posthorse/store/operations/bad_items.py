@@ -16,6 +16,7 @@ from posthorse.store.operations.lanes import home_of, lane_id
 from posthorse.store.operations.moves import LOOPS_OF, REVIVE, place
 from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, missing
 from posthorse.store.operations.read import outcome
+from posthorse.store.operations.recording import record
 from posthorse.store.operations.unique import claim_identity_again
 
 
@@ -111,7 +112,7 @@ def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
     if state is State.COMPLETED:  # its row describes the new run from now on
         told["completed"] = dict(zip(("started_at", "finished_at", "worker"), times, strict=True))
     detail = msgspec.json.encode(told).decode()
-    yield query("record", job=job, version=version, name="retried", detail=detail)
+    yield from record(job, version, "retried", detail)
     return State.PENDING
 
 

@@ -14,6 +14,9 @@ from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.one_job import HELD_LEASE, UNASK_RUNNER
 from posthorse.store.operations.tallies import tally_end
 
+FORCED = '{"forced":true}'
+"""The evidence of an attempt that a user ended without its worker."""
+
 JOB_BUDGET = TypedQuery("job_budget", tuple[int, int, int, str, str, int, int, str, int])
 
 
@@ -45,7 +48,7 @@ def _take_away(job: str, action: Request) -> QuerySteps[State | None]:
         return None
     [budget] = yield from JOB_BUDGET(job=job)
     transition = decide(Spent(*budget[:3]), Stopped(action), Policy())
-    done = yield from end_attempt(Settlement(Fence(job, *lease[0]), transition, home_of(*budget[3:])))
+    done = yield from end_attempt(Settlement(Fence(job, *lease[0]), transition, home_of(*budget[3:]), FORCED))
     if not done:
         return None
     if transition.state is State.CANCELLED:

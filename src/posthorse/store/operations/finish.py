@@ -11,7 +11,7 @@ import msgspec
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
 from posthorse.rules.loop_state import decode_loops, forgiven
-from posthorse.rules.repeated_events import EventStep, is_endless, next_step, times_in_a_row
+from posthorse.rules.repeated_events import is_endless, times_in_a_row
 from posthorse.rules.slice_size import CutShort, cut_short_by
 from posthorse.rules.tallies import Happened
 from posthorse.store.base import (
@@ -30,6 +30,7 @@ from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.lanes import lane_id
 from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_asked
 from posthorse.store.operations.one_job import UNASK_RUNNER
+from posthorse.store.operations.recording import last_step, record
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told
 from posthorse.store.queries import Row, Value
@@ -120,7 +121,6 @@ class Saved(NamedTuple):
 
 
 END_LEASES = TypedQuery("end_leases", EndedLease)
-LAST_EVENT = TypedQuery("last_event", EventStep)
 RUNNER_ON_LIST = TypedQuery("runner_on_list", tuple[str, int])
 CHECKPOINT = TypedQuery("checkpoint", Saved)
 LOAD_CHECKPOINT = TypedQuery("load_checkpoint", tuple[int, int, int | None, str, str | None, str, str])
@@ -199,6 +199,7 @@ def end_attempt(settlement: Settlement) -> QuerySteps[bool]:
 def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
     """End leases of one runner and write what follows; return the jobs of those that there were."""
     numbers: list[int] = []
+    settlements = [_with_wait(each) if each.transition.wait else each for each in settlements]
     for each in settlements:
         lane = msgspec.structs.replace(each.lane, solo=each.transition.solo)
         numbers.append((yield from lane_id(lane)) if each.number is None else each.number)
@@ -221,7 +222,7 @@ def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
             yield query("admit", job=lease.job)
         if not _is_recorded(each):
             whole = yield from _complete_evidence(each.attempt, each.evidence, lease.took)
-            yield from _record(lease.job, lease.version, each.transition.event, whole)
+            yield from record(lease.job, lease.version, each.transition.event, whole)
     return set(found)
 
 
@@ -259,7 +260,7 @@ def _is_recorded(settlement: Settlement) -> bool:
 @single_operation
 def unfit_in_a_row(job: str) -> QuerySteps[int]:
     """Return how often in a row a job did not fit the code when it was last tried."""
-    return times_in_a_row("unfit", (yield from _last_step(job)))
+    return times_in_a_row("unfit", (yield from last_step(job)))
 
 
 def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> QuerySteps[str | None]:
@@ -273,25 +274,18 @@ def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> Query
     return msgspec.json.encode(told).decode()
 
 
+def _with_wait(settlement: Settlement) -> Settlement:
+    """Add for how long the job waits now, in seconds, to the evidence: its row tells that only until the next wait."""
+    told = f'"wait":{(settlement.transition.wait or 0) / 1_000_000!r}}}'
+    evidence = settlement.evidence
+    return settlement._replace(
+        evidence=f"{{{told}" if evidence in (None, "{}") else f"{evidence.removesuffix('}')},{told}"
+    )
+
+
 def _was_measured(evidence: str | None) -> bool:
     """Return True if the attempt's own runner wrote the evidence, with all that is to know."""
     return evidence is not None and '"seconds":' in evidence
-
-
-def _record(job: str, version: int, name: str, evidence: str | None) -> QuerySteps[None]:
-    if not is_endless(name, evidence):
-        yield query("record", job=job, version=version, name=name, detail=evidence)
-        return
-    detail, instead_of = next_step(name, evidence, (yield from _last_step(job)))
-    if instead_of is None:
-        yield query("record", job=job, version=version, name=name, detail=detail)
-    else:
-        yield query("record_again", job=job, version=version, instead_of=instead_of, detail=detail)
-
-
-def _last_step(job: str) -> QuerySteps[EventStep | None]:
-    rows = yield from LAST_EVENT(job=job)
-    return rows[0] if rows else None
 
 
 def checkpoint(

@@ -14,6 +14,7 @@ from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations import ends
 from posthorse.store.operations.lanes import home_of, lane_id
 from posthorse.store.operations.one_job import ARGUMENTS, HELD_LEASE, LOCK_JOB, WITHDRAW, missing
+from posthorse.store.operations.recording import record
 from posthorse.store.operations.unique import claim_identity_again
 
 PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
@@ -101,7 +102,7 @@ def do_as_asked(
         else:
             [(version, _)] = yield from RESUME_JOB(job=job, waits=waits)
         yield from place(job, target, run_at=due)
-        yield query("record", job=job, version=version, name=EVENTS[request], detail=detail)
+        yield from record(job, version, EVENTS[request], detail)
         return target
     raise StoreError(
         f"job {job} is pending, but neither in a lane nor held by a runner: the store was changed by hand or is "

@@ -9,6 +9,7 @@ import msgspec
 
 from posthorse.rules.job import State
 from posthorse.rules.namesakes import split_places
+from posthorse.rules.timeline import Evidence, Facts
 from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
 from posthorse.store.operations.one_job import ARGUMENTS
 
@@ -68,13 +69,39 @@ class OutcomeRow(NamedTuple):
     kind: str
 
 
-class EventRow(NamedTuple):
-    """One event in the life of a job; `detail` is JSON."""
+class TimelineRow(NamedTuple):
+    """A job and one of its events as stored; the last four are None if it has none."""
 
     version: int
-    at: int
-    name: str
+    state: str
+    created_at: int
+    run_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    completed_by: str | None
+    options: str | None
+    claimed_at: int | None
+    worker: str | None
+    number: int | None
+    at: int | None
+    name: str | None
     detail: str | None
+
+
+class StoredTimeline(NamedTuple):
+    """What the timeline of a job is told from. `options` are its own, as stored."""
+
+    facts: Facts
+    evidence: Sequence[Evidence]
+    options: str | None
+
+
+class Pulse(NamedTuple):
+    """What changes with every event of a job (its version, and the epoch of its lease), and with every checkpoint."""
+
+    version: int
+    epoch: int | None
+    saved_at: int | None
 
 
 class StoredRunner(NamedTuple):
@@ -137,21 +164,15 @@ class Depth(NamedTuple):
     first: int
 
 
-class JobStory(NamedTuple):
-    """A job as stored, its events, and its runner."""
-
-    job: JobRow
-    events: Sequence[EventRow]
-    holder: HolderRow | None
-
-
 JOB = TypedQuery("job", JobRow)
 JOBS_BY_ID = TypedQuery("jobs_by_id", JobRow)
 LATENESS = TypedQuery("lateness", tuple[int])
 HOLDER = TypedQuery("holder", HolderRow)
 OUTCOME = TypedQuery("outcome", OutcomeRow)
 OVER = TypedQuery("over", tuple[str])
-EVENTS = TypedQuery("events", EventRow)
+EVENTS = TypedQuery("events", Evidence)
+TIMELINE = TypedQuery("timeline", TimelineRow)
+PULSE = TypedQuery("pulse", Pulse)
 WORKERS = TypedQuery("workers", StoredRunner)
 DEPTHS = TypedQuery("depths", Depth)
 PARKED_COUNTS = TypedQuery("parked_counts", tuple[str, int])
@@ -188,15 +209,23 @@ def holder(job_id: str) -> QuerySteps[HolderRow | None]:
     return rows[0] if rows else None
 
 
-@operation
-def story(job_id: str) -> QuerySteps[JobStory | None]:
-    """Return a job with all that is known about its attempts."""
-    row = yield from job(job_id).start()
-    if row is None:
+@single_operation
+def timeline(job_id: str, *, after: int = 0) -> QuerySteps[StoredTimeline | None]:
+    """Return what the timeline of a job behind a number is told from; None if there is no such job."""
+    rows = yield from TIMELINE(job=job_id, after=after)
+    if not rows:
         return None
-    told = yield from events(job_id).start()
-    runs = State(row.state) is State.PROCESSING
-    return JobStory(row, told, (yield from holder(job_id).start()) if runs else None)
+    row = rows[0]
+    facts = Facts(job_id, *row[:7], row.claimed_at, row.worker)
+    evidence = [Evidence(each.number, each.at or 0, each.name or "", each.detail) for each in rows if each.number]
+    return StoredTimeline(facts, evidence, row.options)
+
+
+@single_operation
+def pulse(job_id: str) -> QuerySteps[Pulse | None]:
+    """Return what changes when something happens to a job; None if there is no such job."""
+    rows = yield from PULSE(job=job_id)
+    return rows[0] if rows else None
 
 
 @operation
@@ -228,7 +257,7 @@ def arguments(job_id: str) -> QuerySteps[str | None]:
 
 
 @single_operation
-def events(job_id: str) -> QuerySteps[list[EventRow]]:
+def events(job_id: str) -> QuerySteps[list[Evidence]]:
     """Return the events of a job beyond the happy path, in order."""
     return (yield from EVENTS(job=job_id))
 

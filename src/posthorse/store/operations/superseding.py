@@ -11,8 +11,11 @@ import msgspec
 
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.unique import Identity
-from posthorse.store.base import QuerySteps, query
+from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations.one_job import IDENTITY_OF, LOCK_JOB, OWNER_STATE, WITHDRAW
+from posthorse.store.operations.recording import record
+
+SUPERSEDE = TypedQuery("supersede", tuple[int])
 
 _MAX_LOOKS = 20
 
@@ -20,8 +23,8 @@ _MAX_LOOKS = 20
 def supersede(earlier: str, new: NewJob, arguments: str) -> QuerySteps[bool]:
     """Give a waiting job these arguments, the options and tags of another, and if that one says so, its time.
 
-    Queue, priority, position and sequence stay. Returns False if the job has started; it then stays as it is. Nothing
-    is written to its history: if a job is postponed a thousand times, only the last time matters.
+    Queue, priority, position and sequence stay. Returns False if the job has started; it then stays as it is. If a job
+    is postponed a thousand times, its events count that, and only the last time is stored.
     """
     for _ in range(_MAX_LOOKS):
         rows = yield from LOCK_JOB(job=earlier)
@@ -45,8 +48,7 @@ def supersede(earlier: str, new: NewJob, arguments: str) -> QuerySteps[bool]:
         if state in (State.PENDING, State.SCHEDULED):
             target = State.SCHEDULED if due > locked.now else State.PENDING
     [(_, _, _, options, _)] = yield from IDENTITY_OF(job=earlier)
-    yield query(
-        "supersede",
+    [(version,)] = yield from SUPERSEDE(
         job=earlier,
         waits=target is State.SCHEDULED,
         run_at=due,
@@ -54,6 +56,7 @@ def supersede(earlier: str, new: NewJob, arguments: str) -> QuerySteps[bool]:
         options=superseded(options, new.options),
         tags=new.tags,
     )
+    yield from record(earlier, version, "superseded")
     if target is State.PENDING and state is State.PENDING:
         yield query("line_up_again", lane=locked.lane, seq=locked.seq, job=earlier)
         yield query("wake")

@@ -470,7 +470,8 @@ FROM {rows} CROSS JOIN LATERAL (
 SELECT pg_notify(:channel, '')
 
 -- ## give_back
--- Return jobs that were claimed but not started to their old positions; nothing is spent.
+-- Return jobs that were claimed but not started to their old positions; nothing is spent. The number under which the
+-- start was told is that of the return.
 -- rows: job uuid, epoch int
 WITH ending AS MATERIALIZED (
     SELECT l.place FROM {rows}
@@ -480,7 +481,7 @@ WITH ending AS MATERIALIZED (
 ), ended AS (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, epoch
 ), raised AS (
-    UPDATE @jobs AS j SET epoch = e.epoch FROM ended e WHERE j.id = ANY (ARRAY[e.job])
+    UPDATE @jobs AS j SET epoch = e.epoch, version = j.version + 1 FROM ended e WHERE j.id = ANY (ARRAY[e.job])
     RETURNING j.lane, j.seq, j.id
 ), lined_up AS (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM raised RETURNING job

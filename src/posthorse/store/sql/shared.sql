@@ -210,6 +210,7 @@ UPDATE @jobs SET
     state = CASE WHEN state NOT IN ('pending', 'scheduled') THEN state WHEN :waits THEN 'scheduled' ELSE 'pending' END,
     version = version + 1, run_at = CAST(:run_at AS bigint), arguments = :arguments, options = :options, tags = :tags
 WHERE id = :job
+RETURNING version
 
 -- ## line_up_again
 -- Put a job back where it was before this transaction took it.
@@ -929,6 +930,28 @@ SELECT arguments FROM @jobs WHERE id = :job
 -- ## events
 -- Return the events of a job, in order.
 SELECT version, at, name, detail FROM @events WHERE job = :job ORDER BY version
+
+-- ## timeline
+-- Return what the row of a job, its lease and its events tell of its life: a row for each event, and one if there is
+-- none. One statement, so that all is of one moment. Long details at numbers that are not asked for are left out.
+SELECT j.version, j.state, j.created_at, j.run_at, j.started_at, j.finished_at,
+    CASE WHEN j.state = 'completed' THEN j.reason END AS completed_by, j.options, l.claimed_at, r.worker,
+    e.version AS number, e.at, e.name,
+    CASE WHEN e.version >= :after OR e.name IN ('retried', 'paused', 'cancelled') THEN e.detail END AS detail
+FROM @jobs j
+LEFT JOIN @leases l ON l.job = j.id
+LEFT JOIN @runners r ON r.id = l.runner
+LEFT JOIN @events e ON e.job = j.id
+WHERE j.id = :job
+ORDER BY e.version
+
+-- ## pulse
+-- Return what changes with every event of a job, and with every checkpoint.
+SELECT j.version, l.epoch, k.updated_at AS saved_at
+FROM @jobs j
+LEFT JOIN @leases l ON l.job = j.id
+LEFT JOIN @checkpoints k ON k.job = j.id
+WHERE j.id = :job
 
 -- ## workers
 -- Return the registered runners; the last column is the time since the last heartbeat, in microseconds.

@@ -392,10 +392,11 @@ FROM {rows} CROSS JOIN @keys k WHERE k.tenant = r.tenant AND k.scope = r.scope A
 SELECT 1
 
 -- ## give_back
--- Return jobs that were claimed but not started to their old positions; nothing is spent. Positions are moments: if one
--- was given away meanwhile, as after a step of the clock, the job gets one at the end of the lane.
+-- Return jobs that were claimed but not started to their old positions; nothing is spent. The number under which the
+-- start was told is that of the return. Positions are moments: if one was given away meanwhile, as after a step of the
+-- clock, the job gets one at the end of the lane.
 -- rows: job uuid, epoch int
-UPDATE @jobs SET epoch = e.epoch, seq = CASE
+UPDATE @jobs SET epoch = e.epoch, version = version + 1, seq = CASE
     WHEN EXISTS (SELECT 1 FROM @ready taken WHERE taken.lane = @jobs.lane AND taken.seq = @jobs.seq)
     THEN e.ordinal + max(:now, (SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), e.last)
     ELSE seq END

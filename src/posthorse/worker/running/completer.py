@@ -212,7 +212,9 @@ class Completer:
                 stored = msgspec.structs.replace(transition, error=packed)
                 if is_timeout(msgspec.to_builtins(error)):
                     evidence["is_timeout"] = True
-        if isinstance(outcome, Snoozed):
+        if transition.state is State.FAILED and transition.reason is not None:
+            evidence["detail"] = transition.reason
+        elif isinstance(outcome, Snoozed):
             evidence["detail"] = outcome.reason
         elif isinstance(outcome, Unfit):
             evidence["detail"] = outcome.detail
