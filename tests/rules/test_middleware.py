@@ -11,7 +11,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import InvalidCall, InvalidOption, StoreUnreachable
-from posthorse.rules.middleware import Middleware, MiddlewareRun, Submission, tags_after
+from posthorse.rules.middleware import Middleware, MiddlewareRun, Submission, changed_by
 
 ERROR = ValueError("of the job's own")
 
@@ -211,8 +211,8 @@ JOB = Submission(kind="k", queue="q", tenant=None, tags=("a",))
 
 def test_tags_are_added_once() -> None:
     assert JOB.tagged("b", "a", "b").tags == ("a", "b")
-    assert tags_after([JOB], [JOB.tagged("b")]) == [JOB.tagged("b")]
-    assert tags_after([JOB], None) == [JOB]
+    assert changed_by([JOB], [JOB.tagged("b")]) == [JOB.tagged("b")]
+    assert changed_by([JOB], None) == [JOB]
 
 
 @pytest.mark.parametrize("tags", [("",), tuple(str(number) for number in range(1_000))])
@@ -226,4 +226,4 @@ def test_tags_that_a_job_cannot_have_are_refused(tags: tuple[str, ...]) -> None:
 )
 def test_a_middleware_changes_nothing_but_tags(yielded: object) -> None:
     with pytest.raises(InvalidOption, match="the same jobs in the same order with other tags"):
-        tags_after([JOB], yielded)
+        changed_by([JOB], yielded)

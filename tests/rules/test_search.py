@@ -15,7 +15,7 @@ from posthorse.rules.search.aims import aims, has_effect
 from posthorse.rules.search.filter import Filter, Term, term
 from posthorse.rules.search.keywords import make_filter
 from posthorse.rules.search.text import parse_filter
-from posthorse.rules.search.words import WORDS, How, Item
+from posthorse.rules.search.words import PATHS, WORDS, How, Item
 
 WHOLE = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 
@@ -34,6 +34,7 @@ WHOLE = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
         ("attempt:3", [Term("attempt", (Item(3),))]),
         ("args.user.id:7", [Term("args", (Item("7"),), path="user.id")]),
         ("args.total:>9.5", [Term("args", (Item(9.5, How.ABOVE),), path="total")]),
+        ("meta.user.id:7", [Term("meta", (Item("7"),), path="user.id")]),
         ('args.q:"a*"', [Term("args", (Item("a*"),), path="q")]),
         ('args.q:">5"', [Term("args", (Item(">5"),), path="q")]),
         ("since:2026-11-12", [Term("since", (Item(datetime(2026, 11, 12, tzinfo=UTC)),))]),
@@ -82,6 +83,8 @@ def test_a_text_is_read(text: str, terms: list[Term]) -> None:
         ("args.n:>x", "not a number"),
         ("args.n:>5*", "both > and \\*"),
         ("args:7", "args.NAME:value"),
+        ("meta:7", "entry of the metadata; write meta.NAME:value"),
+        ("meta.n:>x", "not a number"),
         ("args.a..b:7", "not the path of an argument"),
         ("since:2026-13-40", "not a date or time"),
         ("id:9f3a", "6 characters"),
@@ -124,6 +127,7 @@ def test_keyword_arguments_and_text_are_one_language() -> None:
         ({"kind": 7}, "kind is 7"),
         ({"kind": ""}, "nothing behind"),
         ({"args": "user.id"}, "give a dict"),
+        ({"meta": "user.id"}, "give a dict"),
         ({"since": datetime(2026, 11, 12)}, "no time zone"),  # noqa: DTZ001  # it is the point
         ({"age": "2h"}, "age:>2h or age:<2h"),
         ({"attempt": True}, "attempt is True"),
@@ -158,11 +162,11 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
 @st.composite
 def made_terms(draw: st.DrawFn) -> Term:
     word = draw(st.sampled_from(list(WORDS)))
-    path = draw(st.from_regex(r"[\w-]{1,9}(\.[\w-]{1,9})?", fullmatch=True)) if word == "args" else ""
+    path = draw(st.from_regex(r"[\w-]{1,9}(\.[\w-]{1,9})?", fullmatch=True)) if word in PATHS else ""
 
     def item() -> Item:
         how = draw(st.sampled_from([how for how in WORDS[word].takes if how or not WORDS[word].needs_comparison]))
-        if word == "args":
+        if word in PATHS:
             numeric = how in (How.ABOVE, How.BELOW)
             return Item(draw(st.integers(-(10**6), 10**6)) / 4 if numeric else draw(lines), how)
         return Item(draw(VALUES[word]), how)  # type: ignore[arg-type]  # of the word

@@ -90,7 +90,11 @@ def test_every_statement_is_used_by_the_code(yard: Yard) -> None:
     asked = {*re.findall(r'(?:TypedQuery|query|query_rows)\(\s*"(\w+)"', code)}
     finding = (STORE / "operations" / "finding.py").read_text(encoding="utf-8")
     pieces = {*re.findall(r'"(\w+)"', finding)}
-    pieces |= {f"{word}_{how}" for word in (*WORDS, "argument") for how in ("is", "begins", "above", "below", "part")}
+    pieces |= {
+        f"{word}_{how}"
+        for word in (*WORDS, "argument", "metadata")
+        for how in ("is", "begins", "above", "below", "part")
+    }
     blocks = {**shipped_blocks("shared"), **shipped_blocks(yard.store.backend.dialect.name)}
     included = {*re.findall(r"\{(\w+)\}", "\n".join(blocks.values()))}
     unused = {

@@ -56,7 +56,7 @@ STATUS = Status(
 AT, LATER = '"2026-11-30T12:00:00.250000Z"', '"2026-11-30T12:00:01.250000Z"'
 JOB = (
     '"id":"01936f5e-7c1a-7d2b-8e3f-0123456789ab","state":"processing","reason":null,"waits_for":null,'
-    '"kind":"letters","queue":"mail","priority":-5,"tenant":"t","tags":["b","a"],"attempt":2,"max_attempts":null,'
+    '"kind":"letters","queue":"mail","priority":-5,"tenant":"t","tags":["b","a"],"metadata":{},"attempt":2,"max_attempts":null,'
     '"crashes":1,"interruptions":0,"progress":{"done":5,"total":10,"fraction":0.5,"rate":2.5,"remaining":2.0,'
     f'"eta":{AT},"eta_range":[{AT},{LATER}],"note":"at work"}},"requested":"pause",'
     '"error":{"type":"ValueError","message":"no price","traceback":null},"worker":"web-1",'

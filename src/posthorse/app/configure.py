@@ -71,7 +71,11 @@ def _flag(text: str) -> bool | str:
     return {"true": True, "false": False}.get(text.strip().lower(), text)  # the rest is refused later
 
 
-_READ_AS: Mapping[str, Callable[[str], object]] = {"max_interruptions": _whole, "tenant_figures": _flag}
+_READ_AS: Mapping[str, Callable[[str], object]] = {
+    "max_interruptions": _whole,
+    "tenant_figures": _flag,
+    "inherit_metadata": _flag,
+}
 """settings that are not texts, and how they are read from the environment."""
 
 

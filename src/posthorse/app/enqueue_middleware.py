@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from posthorse.app.verbs import Verb
-from posthorse.rules.job import NewJob
-from posthorse.rules.middleware import MiddlewareRun, Submission, tags_after
+from posthorse.rules.job import NewJob, Options
+from posthorse.rules.middleware import MiddlewareRun, Submission, changed_by
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ def enqueue_around(
     jobs: Sequence[NewJob],
     enqueue: Callable[[Sequence[NewJob]], Verb[T]],
 ) -> Verb[T]:
-    """Enqueue jobs with the tags that the middleware gives them. Raises what it raises."""
+    """Enqueue jobs with the tags and the metadata that the middleware gives them. Raises what it raises."""
     before = [_view_of(job) for job in jobs]
     views: Sequence[Submission] = before
     entered: list[MiddlewareRun[object]] = []
@@ -30,8 +30,8 @@ def enqueue_around(
             run = MiddlewareRun[object](function, views)
             yielded = run.enter()
             entered.append(run)
-            views = tags_after(views, yielded)
-        came = yield from enqueue([_with_tags(*each) for each in zip(jobs, before, views, strict=True)])
+            views = changed_by(views, yielded)
+        came = yield from enqueue([_changed(*each) for each in zip(jobs, before, views, strict=True)])
     except BaseException as raised:
         error = raised
     for run in reversed(entered):
@@ -43,10 +43,16 @@ def enqueue_around(
 
 def _view_of(job: NewJob) -> Submission:
     tags = () if job.tags is None else msgspec.json.decode(job.tags, type=tuple[str, ...])
-    return Submission(kind=job.lane.kind, queue=job.lane.queue, tenant=job.tenant, tags=tags)
+    metadata = Options.decode(job.options).metadata or {}
+    return Submission(kind=job.lane.kind, queue=job.lane.queue, tenant=job.tenant, tags=tags, metadata=metadata)
 
 
-def _with_tags(job: NewJob, before: Submission, after: Submission) -> NewJob:
-    if after.tags == before.tags:
+def _changed(job: NewJob, before: Submission, after: Submission) -> NewJob:
+    if after.tags == before.tags and after.metadata == before.metadata:
         return job
-    return msgspec.structs.replace(job, tags=msgspec.json.encode(after.tags).decode() if after.tags else None)
+    options = Options.decode(job.options)
+    if after.tags != before.tags:
+        options = msgspec.structs.replace(options, tags=tuple(after.tags))
+    options = msgspec.structs.replace(options, metadata=dict(after.metadata) or None)
+    tags = msgspec.json.encode(after.tags).decode() if after.tags else None
+    return msgspec.structs.replace(job, tags=tags, options=options.encode())

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -19,6 +19,7 @@ from posthorse.rules.gates import requirement_of_sequence
 from posthorse.rules.job import Lane, NewJob, Options
 from posthorse.rules.keys import WHOLE_APP, Key
 from posthorse.rules.limits import Sequence as InSequence
+from posthorse.rules.metadata import OF_RUNNING_JOB, checked_metadata
 from posthorse.rules.options.given import checked_of_using
 from posthorse.rules.options.option import Place
 from posthorse.rules.other_systems import no_attribute
@@ -75,8 +76,6 @@ class Kind(Generic[P, R]):
         self._unique = _unique(registered, self._overrides)
         self._sequence = self._overrides.sequence or registered.options.sequence
         self._options = _options(self._overrides, self._unique)
-        if app.settings.tenant_figures and self._overrides.tenant is not None:  # a claim does not return the tenant
-            self._options = msgspec.structs.replace(self._options, tenant=self._overrides.tenant)
         self._template = _template(registered, self._overrides, self._options.encode())
 
     @property
@@ -98,8 +97,13 @@ class Kind(Generic[P, R]):
         arguments = self._registered.signature.encode(args, kwargs)
         job = msgspec.structs.replace(self._template, arguments=arguments)
         overrides = self._overrides
+        options = self._options
+        if self._app.settings.inherit_metadata and (inherited := OF_RUNNING_JOB.get()):
+            metadata = checked_metadata({**inherited, **(options.metadata or {})})
+            options = msgspec.structs.replace(options, metadata=metadata)
+            job = msgspec.structs.replace(job, options=options.encode())
         if not (self._unique is None and self._sequence is None and overrides.key is None):
-            job = self._told_apart(job, args, kwargs)
+            job = self._told_apart(job, options, args, kwargs)
         return Call(self._app, job, overrides.connection, overrides.block)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -194,16 +198,18 @@ class Kind(Generic[P, R]):
     def __reduce__(self) -> str | tuple[object, ...]:
         return _kind_again, (self._app, self.kind, self._overrides)
 
-    def _told_apart(self, job: NewJob, args: tuple[object, ...], kwargs: Mapping[str, object]) -> NewJob:
+    def _told_apart(
+        self, job: NewJob, options: Options, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> NewJob:
         """Add its key, its identity, and its position in a sequence."""
-        unique, key, options = self._unique, self._overrides.key, job.options
+        unique, key, encoded = self._unique, self._overrides.key, job.options
         identity = None if unique is None else identity_of(unique, job.arguments, args, kwargs)
         if unique is not None and identity is not None and callable(unique.by):
             # The result of the function is stored, because no store could call it again.
-            options = msgspec.structs.replace(self._options, unique=remembered(unique, identity.value)).encode()
+            encoded = msgspec.structs.replace(options, unique=remembered(unique, identity.value)).encode()
         return msgspec.structs.replace(
             job,
-            options=options,
+            options=encoded,
             key=None if key is None else key.text,
             fingerprint=None if key is None else self._fingerprint(key, job.arguments),
             key_scope=WHOLE_APP if key is not None and key.scope == "app" else None,
@@ -301,6 +307,7 @@ class Overrides:
     run_at: int | None = None
     key: Key | None = None
     tenant: str | None = None
+    metadata: dict[str, Any] | None = None
     unique: Unique | Literal[False] | None = None
     sequence: InSequence | None = None
     connection: UserConnection | None = None
@@ -344,6 +351,10 @@ def _options(overrides: Overrides, unique: Unique | None) -> Options:
         unique=None if unique is None else remembered(unique),
         sequence=None if overrides.sequence is None else overrides.sequence.key,
         passes_dead=overrides.sequence is not None and overrides.sequence.on_dead == "pass",
+        tenant=overrides.tenant,
+        tags=overrides.tags,
+        key=None if overrides.key is None else overrides.key.text,
+        metadata=overrides.metadata,
     )
 
 

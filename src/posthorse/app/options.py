@@ -119,6 +119,8 @@ class UsingOptions(_CommonOptions, total=False):
     """The same key gives the same job, however often it is enqueued."""
     tenant: str | None
     """Whose job it is; keys, fairness and limits can be separate for each tenant."""
+    metadata: Mapping[str, object] | None
+    """A small JSON object that travels with it, such as the id of a request: `ctx.metadata`, `meta.user:7`."""
     block: Duration | None
     """How long to wait for room in a full queue before `ph.QueueFull`."""
     connection: UserConnection | None
@@ -230,6 +232,8 @@ class SettingOptions(TypedDict, total=False):
     """The level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`."""
     capture_print: bool
     """Whether what jobs print is stored with what they log."""
+    inherit_metadata: bool
+    """Whether jobs that a job enqueues get its metadata, under their own."""
     max_interruptions: int
     """How many workers in a row may be lost while they run a job, without a committed slice in between, before
     the job fails.

@@ -123,6 +123,7 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
         started_at=None if row.started_at is None else moment(row.started_at),
         finished_at=None if row.finished_at is None else moment(row.finished_at),
         schedule=options.schedule,
+        metadata=options.metadata or {},
         scheduled_at=None if options.scheduled_at is None else moment(options.scheduled_at),
     )
 

@@ -37,6 +37,7 @@ _FORMS = {
     "run_at": _Form(("--run-at",), "MOMENT", hint=", such as 2026-11-30T08:00:00+01:00"),
     "key": _Form(("--key",), "TEXT"),
     "tenant": _Form(("--tenant",), "NAME"),
+    "metadata": _Form(("--meta",), "NAME=VALUE", is_repeated=True, hint="; may be repeated"),
 }
 
 
@@ -69,11 +70,24 @@ def as_using(typed: Mapping[str, object]) -> Any:  # noqa: ANN401 - each is chec
     given = {name: value for name, value in typed.items() if value is not None and value != ()}
     if "run_at" in given:
         given["run_at"] = _moment(cast("str", given["run_at"]))
+    if "metadata" in given:
+        given["metadata"] = dict(_entry(text) for text in cast("tuple[str, ...]", given["metadata"]))
     return given
 
 
 def _help(option: Option, form: _Form) -> str:
     return f"{option.sentence[:-1].replace('`', '')}{form.hint}."
+
+
+def _entry(text: str) -> tuple[str, object]:
+    """Read NAME=VALUE, with JSON or else a text as the value."""
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise InvalidOption(f"--meta is {short(text)}; write a name and a value, such as --meta user=7")
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.MsgspecError:
+        return name, value
 
 
 def _moment(text: str) -> datetime:

@@ -187,6 +187,8 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
         yield "tenant", clean(status.tenant)
     if status.tags:
         yield "tags", clean(", ".join(status.tags))
+    if status.metadata:
+        yield from _values("metadata", msgspec.json.encode(status.metadata).decode())
     yield "attempt", _attempts(status)
     if status.worker is not None:
         yield "worker", clean(status.worker)

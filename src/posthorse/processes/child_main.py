@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from posthorse.app.client import Posthorse
 from posthorse.errors import InvalidCall, PosthorseError
 from posthorse.processes.find_application import find_application
+from posthorse.rules.job import Options
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed
@@ -60,6 +61,7 @@ class JobInChild:
         self.begin = begin
         self.claimed: Claimed = begin.claimed
         self.lane = begin.lane
+        self.options = Options.decode(begin.claimed.options)
         self.timeout = begin.timeout
         self.unfit: str | None = None
         self.stop = StopSignal()

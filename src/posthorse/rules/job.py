@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -71,7 +72,10 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     scheduled_at: int | None = None  # microseconds since the epoch
     sequence: str | None = None
     passes_dead: bool = False  # whether later jobs of its sequence go on if it becomes a dead letter
-    tenant: str | None = None  # for codecs and for figures of tenants, and set only for those
+    tenant: str | None = None  # what a claim does not return, for the job's code, codecs and figures; as the next two
+    tags: tuple[str, ...] | None = None  # if they are not those of the kind
+    key: str | None = None
+    metadata: dict[str, Any] | None = None
     trace: TraceContext | None = None  # set only if a span recorded where the job was enqueued
 
     def encode(self) -> str | None:
@@ -209,6 +213,7 @@ class Status:
     schedule: str | None = None
     scheduled_at: datetime | None = None
     """The time of the schedule that this job is for."""
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     waits_for: str | None = None
     """Why a pending job does not start, if the cause is its queue or the workers."""
 

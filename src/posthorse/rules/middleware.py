@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from posthorse.errors import InvalidCall, InvalidOption, OutcomeUnknown, StoreUnreachable
+from posthorse.rules.metadata import Metadata, checked_metadata
 from posthorse.rules.options.checks import checked_tags
 from posthorse.rules.steering import Steering, leaves
 from posthorse.rules.values.type_mismatch import short
@@ -29,7 +30,7 @@ log = logging.getLogger("posthorse.middleware")
 class RunningAttempt:
     """The attempt that a middleware runs around. attempt: counts from 1.
 
-    tenant: None unless the worker needs to know it, as in fair queues.
+    metadata: that of the job, for reading.
     """
 
     job: str
@@ -38,6 +39,7 @@ class RunningAttempt:
     tenant: str | None
     attempt: int
     is_async: bool
+    metadata: Metadata
     _named: Callable[[], Mapping[str, object]] = field(repr=False, compare=False)
 
     @cached_property
@@ -53,6 +55,11 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     tenant: str | None
     tags: tuple[str, ...]
+    metadata: Metadata = {}
+
+    def with_metadata(self, **entries: object) -> Submission:
+        """Return the same with these entries in its metadata, beside those that it has. Raises InvalidOption."""
+        return msgspec.structs.replace(self, metadata=checked_metadata({**self.metadata, **entries}))
 
     def tagged(self, *tags: str) -> Submission:
         """Return the same with more tags; those that it has are not repeated. Raises InvalidOption."""
@@ -191,23 +198,24 @@ def is_steering(error: BaseException) -> bool:
     )
 
 
-def tags_after(before: Sequence[Submission], yielded: object) -> Sequence[Submission]:
-    """Apply what a middleware yielded to the jobs. Raises InvalidOption for anything but other tags."""
+def changed_by(before: Sequence[Submission], yielded: object) -> Sequence[Submission]:
+    """Apply what a middleware yielded to the jobs. Raises InvalidOption for all but other tags and metadata."""
     if yielded is None:
         return before
     described = short(yielded)
     after = cast("Sequence[object]", yielded) if isinstance(yielded, list | tuple) else ()
     fits = len(after) == len(before) and all(
-        isinstance(new, Submission) and msgspec.structs.replace(new, tags=old.tags) == old
+        isinstance(new, Submission) and msgspec.structs.replace(new, tags=old.tags, metadata=old.metadata) == old
         for old, new in zip(before, after, strict=False)
     )
     if not fits:
         raise InvalidOption(
             f"a middleware of @app.around_enqueue yielded {described}; it yields nothing, or the same jobs in the "
-            "same order with other tags: [job.tagged(…) for job in jobs]"
+            "same order with other tags or metadata: [job.tagged(…) for job in jobs]"
         )
     for job in cast("Sequence[Submission]", after):
         checked_tags(job.tags)
+        checked_metadata(job.metadata)
     return cast("Sequence[Submission]", after)
 
 

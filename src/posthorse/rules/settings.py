@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """From which level on; as numbers of `logging`."""
     capture_print: bool = False
     """Whether what jobs print is stored, too."""
+    inherit_metadata: bool = False
+    """Whether jobs that a job enqueues get its metadata, under their own."""
     max_interruptions: int = 10
     """How many workers a job may lose in a row, without a committed slice, before it fails for good."""
 

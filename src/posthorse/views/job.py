@@ -69,6 +69,7 @@ class JobView(View, frozen=True, kw_only=True):
     priority: int
     tenant: str | None
     tags: tuple[str, ...]
+    metadata: dict[str, Any]
     attempt: int
     max_attempts: int | None
     crashes: int
@@ -97,6 +98,7 @@ class JobView(View, frozen=True, kw_only=True):
             priority=status.priority,
             tenant=status.tenant,
             tags=tuple(status.tags),
+            metadata=dict(status.metadata),
             attempt=status.attempt,
             max_attempts=status.max_attempts,
             crashes=status.crashes,

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from typing import cast
 
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
-from posthorse.rules.job import Lane
+from posthorse.rules.job import Lane, Options
 from posthorse.rules.lifecycle import Lost, Outcome, Returned, Stopped
+from posthorse.rules.registry import KindOptions, register
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.batch import Batch
-from posthorse.worker.checkpoints.context import Context
+from posthorse.worker.checkpoints.context import AboutJob, Context
 from posthorse.worker.checkpoints.journal import Journal
 from tests.faults.simulation.kinds import ITEMS, SLICE
 from tests.faults.simulation.world import WorldStore, at_once
@@ -24,6 +25,12 @@ from tests.faults.simulation.world import WorldStore, at_once
 MAX_WALK = 10.0
 LANE = Lane("default", "walk")
 """The lane in reports about its jobs; no listener receives them."""
+
+
+def walk() -> None: ...
+
+
+WALK = register(walk, kind="walk", options=KindOptions(), context_type=Context)
 
 
 class Walk:
@@ -36,9 +43,7 @@ class Walk:
         self._in_transactions = in_transactions
         self._journal = Journal(store, self._attempt, self.stop, lane=LANE, longest_transaction=MAX_WALK)
         at_once(self._journal.load())
-        self._context = Context(
-            self._journal, job_id=claimed.job, attempt=claimed.errors + 1, is_async=False, scheduled_at=None
-        )
+        self._context = Context(self._journal, AboutJob(claimed.job, claimed.errors + 1, LANE, Options(), WALK))
         self._batches: Iterator[Batch[int]] = iter(self._context.slices(range(ITEMS), size=SLICE))
 
     @property

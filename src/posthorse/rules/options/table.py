@@ -13,6 +13,7 @@ from posthorse.rules.job import checked_priority
 from posthorse.rules.keys import as_key
 from posthorse.rules.labels import as_labels
 from posthorse.rules.limits import as_concurrency, as_rate, as_sequence
+from posthorse.rules.metadata import checked_metadata
 from posthorse.rules.options import checks
 from posthorse.rules.options.checks import (
     flag,
@@ -185,6 +186,14 @@ OPTIONS: tuple[Option, ...] = (
         "whose job it is; keys, fairness and limits can be separate for each tenant",
         "none",
         page="limits.md#fair-queues",
+    ),
+    Option(
+        "metadata",
+        (USING, SCHEDULED, RUN, ENQUEUE),
+        checked_metadata,
+        "a small JSON object that travels with it, such as the id of a request: `ctx.metadata`, `meta.user:7`",
+        "none",
+        page="resources.md#metadata",
     ),
     Option(
         "block",
@@ -409,6 +418,13 @@ OPTIONS: tuple[Option, ...] = (
         "whether what jobs print is stored with what they log",
         "False",
         page="logs.md#print",
+    ),
+    Option(
+        "inherit_metadata",
+        (SETTING,),
+        setting_flag("inherit_metadata"),
+        "whether jobs that a job enqueues get its metadata, under their own",
+        page="resources.md#metadata",
     ),
     Option(
         "max_interruptions",

@@ -10,7 +10,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.job import State
-from posthorse.rules.search.words import WORDS, How, Item, text_of
+from posthorse.rules.search.words import WORDS, How, Item, shown, text_of
 
 EXAMPLE = 'write words such as "state:failed kind:mail* -tag:test age:>2h"'
 MAX_VALUES = 100
@@ -21,7 +21,10 @@ _PLACES = {word: place for place, word in enumerate(WORDS)}
 
 
 class Term(msgspec.Struct, frozen=True):
-    """One condition: the job matches one of the items, or with `is_not` none of them. path: of an argument."""
+    """One condition: the job matches one of the items, or with `is_not` none of them.
+
+    path: of an argument, or in the metadata.
+    """
 
     word: str
     items: tuple[Item, ...]
@@ -31,7 +34,7 @@ class Term(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """The word as a user writes it."""
-        return f"args.{self.path}" if self.path else self.word
+        return shown(self.word, self.path)
 
     @property
     def is_comparison(self) -> bool:

@@ -11,7 +11,7 @@ from posthorse.rules.durations import Duration
 from posthorse.rules.job import State
 from posthorse.rules.search.filter import Filter, Term
 from posthorse.rules.search.text import checked_path, known_word, parse_filter
-from posthorse.rules.search.words import WORDS, How, Item, read_item
+from posthorse.rules.search.words import PATHS, WORDS, How, Item, read_item, shown
 from posthorse.rules.values.type_mismatch import short
 
 
@@ -54,6 +54,8 @@ class Words(TypedDict, total=False):
     schedule: str | Sequence[str]
     parent: str | Sequence[str]
     """The id of the job that enqueued it."""
+    meta: Mapping[str, object]
+    """Entries of the metadata by their paths, such as {"user": 7}."""
     args: Mapping[str, object]
     """Arguments by their paths, such as {"user.id": 7}."""
 
@@ -64,13 +66,13 @@ def make_filter(text: str, words: Mapping[str, object]) -> Filter:
     for word, given in words.items():
         if given is None:
             continue
-        if word == "args":
+        if word in PATHS:
             if not isinstance(given, Mapping):
                 raise InvalidOption(
-                    f'args is {short(given)}; give a dict of paths and values, such as {{"user.id": 7}}'
+                    f'{word} is {short(given)}; give a dict of paths and values, such as {{"user.id": 7}}'
                 )
             for path, value in cast("Mapping[str, object]", given).items():
-                terms += _keyword_terms("args", checked_path(path), value)
+                terms += _keyword_terms(word, checked_path(path), value)
         else:
             terms += _keyword_terms(known_word(word), "", given)
     return Filter.of(terms)
@@ -96,4 +98,4 @@ def _keyword_item(word: str, path: str, value: object) -> Item:
             how, value = How(value[0]), value[1:]
         elif How.BEGINS in takes and len(value) > 1 and value.endswith("*"):
             how, value = How.BEGINS, value[:-1]
-    return read_item(word, f"args.{path}" if path else word, value, how)
+    return read_item(word, shown(word, path), value, how)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from posthorse.errors import InvalidOption
 from posthorse.rules.job import State
 from posthorse.rules.search.filter import EXAMPLE, Filter, Term
-from posthorse.rules.search.words import MIN_ID_PART, WORDS, How, Item, read_item
+from posthorse.rules.search.words import MIN_ID_PART, PATHS, WORDS, How, Item, read_item
 from posthorse.rules.values.type_mismatch import short
 
 _TERM = re.compile(r"(-?)([A-Za-z_][\w.-]*):")
@@ -42,7 +42,8 @@ def checked_path(path: object) -> str:
     if isinstance(path, str) and len(path) <= 200 and _PATH.fullmatch(path):
         return path
     raise InvalidOption(
-        f"{short(path)} is not the path of an argument; write names with dots between them, such as args.user.id:7"
+        f"{short(path)} is not the path of an argument or of metadata; write names with dots between them, such as "
+        "args.user.id:7"
     )
 
 
@@ -133,8 +134,11 @@ def _unreadable(text: str, place: int) -> InvalidOption:
 
 
 def _word_and_path(name: str) -> tuple[str, str]:
-    if name.startswith("args."):
-        return "args", checked_path(name.removeprefix("args."))
-    if name == "args":
-        raise InvalidOption("args: does not say which argument; write args.NAME:value, such as args.user.id:7")
+    word, dot, path = name.partition(".")
+    if word in PATHS and dot:
+        return word, checked_path(path)
+    if word in PATHS:
+        raise InvalidOption(
+            f"{word}: does not say which {PATHS[word]}; write {word}.NAME:value, such as {WORDS[word].example}"
+        )
     return known_word(name), ""

@@ -163,26 +163,36 @@ WORDS: Mapping[str, Word] = {
     "reason": Word(_line, _NAMES, example="reason:crashed"),
     "schedule": Word(_line, _NAMES, example="schedule:nightly"),
     "parent": Word(_id, example="parent:01936f5e-7c1a-7d2b-8e3f-0123456789ab"),
+    "meta": Word(_argument, (How.IS, How.BEGINS, *_COMPARED), example="meta.user:7"),
     "args": Word(_argument, (How.IS, How.BEGINS, *_COMPARED), example="args.user.id:7"),
 }
 """All words, in the order in which a filter is written. The cheap ones to judge come first."""
 
 
-def read_item(word: str, shown: str, value: object, how: How) -> Item:
-    """Read one value of a word; `shown` is the word as the user wrote it. Raises InvalidOption."""
+PATHS: Mapping[str, str] = {"args": "argument", "meta": "entry of the metadata"}
+"""The words that are followed by a path, as in `args.user.id`, and what that leads to."""
+
+
+def shown(word: str, path: str) -> str:
+    """Return a word as the user writes it."""
+    return f"{word}.{path}" if path else word
+
+
+def read_item(word: str, name: str, value: object, how: How) -> Item:
+    """Read one value of a word; `name` is the word as the user wrote it. Raises InvalidOption."""
     taken = WORDS[word]
     if value == "":
-        raise InvalidOption(f"the filter has {shown}: and nothing behind it; write words such as {taken.example}")
+        raise InvalidOption(f"the filter has {name}: and nothing behind it; write words such as {taken.example}")
     if taken.needs_comparison and how is How.IS:
-        raise InvalidOption(f"{shown}:{value} has no `>` or `<`; write {shown}:>{value} or {shown}:<{value}")
+        raise InvalidOption(f"{name}:{value} has no `>` or `<`; write {name}:>{value} or {name}:<{value}")
     if how not in taken.takes:
         what = {How.BEGINS: "a beginning with `*`", How.IS: "a value"}.get(how, "`>` or `<`")
-        raise InvalidOption(f"{shown}: does not take {what}; write words such as {taken.example}")
-    if word == "args" and how in _COMPARED:
+        raise InvalidOption(f"{name}: does not take {what}; write words such as {taken.example}")
+    if word in PATHS and how in _COMPARED:
         if not _NUMBER.fullmatch(str(value)):
-            raise InvalidOption(f"{shown}:{how}{value} compares with {short(value)}, which is not a number")
+            raise InvalidOption(f"{name}:{how}{value} compares with {short(value)}, which is not a number")
         return Item(float(str(value)), how)
-    return Item(taken.read(shown, value), how)
+    return Item(taken.read(name, value), how)
 
 
 def text_of(value: Value) -> str:

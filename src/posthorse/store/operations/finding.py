@@ -211,8 +211,9 @@ def _composed(
             part, value = _judged(term, item, on.now)
             parts.append(part)
             values[f"value_{number}"] = value
-            if term.word == "args":
-                values |= {f"path_{number}": term.path, f"keys_{number}": _keys(term.path)}
+            if term.path:
+                path = f"metadata.{term.path}" if term.word == "meta" else term.path
+                values |= {f"path_{number}": path, f"keys_{number}": _keys(path)}
             number += 1
         name.append(f"{'-' * term.is_not}{'|'.join(parts)}")
     return " ".join(name), values
@@ -258,6 +259,8 @@ def _judged(term: Term, item: Item, now: int) -> tuple[str, Value]:
             return "reason_begins", cast("str", value).replace("-", " ").lower()
         case "args":
             return f"argument_{comparison}", str(value)
+        case "meta":
+            return f"metadata_{comparison}", str(value)
         case _:
             return f"{term.word}_{comparison}", cast("str | int", value)
 

@@ -500,6 +500,18 @@ SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM lined_up), ({calling_
 -- The schedule of a job.
 (j.options::json ->> 'schedule')
 
+-- ## metadata
+-- part
+-- An entry of the metadata as text.
+CASE json_typeof(j.options::json #> string_to_array(CAST(:path AS text), '.'))
+    WHEN 'null' THEN 'null' ELSE j.options::json #>> string_to_array(CAST(:path AS text), '.') END
+
+-- ## metadata_number
+-- part
+-- An entry of the metadata that is a number.
+CASE WHEN json_typeof(j.options::json #> string_to_array(CAST(:path AS text), '.')) = 'number'
+    THEN CAST(j.options::json #>> string_to_array(CAST(:path AS text), '.') AS numeric) END
+
 -- ## argument
 -- part
 -- An argument as text.

@@ -1331,6 +1331,26 @@ j.state <> 'completed' AND lower(substr(j.reason, 1, length(CAST(:value AS text)
 -- The job is one of a schedule whose name begins like this.
 substr({schedule_of}, 1, length(CAST(:value AS text))) = CAST(:value AS text)
 
+-- ## metadata_is
+-- part
+-- An entry of the metadata is this, as text.
+({metadata}) = CAST(:value AS text)
+
+-- ## metadata_begins
+-- part
+-- An entry of the metadata begins like this, as text.
+substr(({metadata}), 1, length(CAST(:value AS text))) = CAST(:value AS text)
+
+-- ## metadata_above
+-- part
+-- An entry of the metadata is a number that is greater.
+({metadata_number}) > CAST(CAST(:value AS text) AS numeric)
+
+-- ## metadata_below
+-- part
+-- An entry of the metadata is a number that is smaller.
+({metadata_number}) < CAST(CAST(:value AS text) AS numeric)
+
 -- ## argument_is
 -- part
 -- An argument is this, as text.

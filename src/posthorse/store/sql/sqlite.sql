@@ -424,6 +424,18 @@ SELECT changes(), changes(), 0
 -- The schedule of a job.
 json_extract(j.options, '$.schedule')
 
+-- ## metadata
+-- part
+-- An entry of the metadata as text.
+CASE json_type(j.options, :keys)
+    WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' WHEN 'null' THEN 'null'
+    ELSE CAST(json_extract(j.options, :keys) AS text) END
+
+-- ## metadata_number
+-- part
+-- An entry of the metadata that is a number.
+CASE WHEN json_type(j.options, :keys) IN ('integer', 'real') THEN json_extract(j.options, :keys) END
+
 -- ## argument
 -- part
 -- An argument as text.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import MutableMapping, Sequence
+from copy import deepcopy
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 
-from posthorse.clock import monotonic
+from posthorse import ids
+from posthorse.clock import moment, monotonic
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.job import checked_name
+from posthorse.rules.job import Lane, Options, checked_name
 from posthorse.rules.progress import Progress
-from posthorse.worker.base.capture import JOB
+from posthorse.rules.registry import Registered
 from posthorse.worker.checkpoints.journal import Journal
 
 if TYPE_CHECKING:
@@ -51,28 +53,73 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
+class AboutJob(NamedTuple):
+    """What a worker knows about a job from its claim and its code, without another look into the store."""
+
+    job: str
+    attempt: int
+    lane: Lane
+    options: Options
+    kind: Registered
+
+
 class Context:
     """The first parameter of a job that wants one. Use it only while the job runs, in the job's own thread or task."""
 
-    def __init__(
-        self, journal: Journal, *, job_id: str, attempt: int, is_async: bool, scheduled_at: datetime | None = None
-    ) -> None:
-        self.job_id = job_id
-        self.attempt = attempt
+    def __init__(self, journal: Journal, about: AboutJob) -> None:
+        self.job_id = about.job
+        self.kind = about.kind.kind
+        """The name of the kind, as the code of this worker declares it."""
+        self.queue = about.lane.queue
+        self.attempt = about.attempt
         """Counts from 1; only errors count, not lost workers or deploys."""
-        self.scheduled_at = scheduled_at
-        """The scheduled time that the job is for, in UTC; None if no schedule enqueued it."""
         self.keep = Keep(journal)
-        in_context = JOB.get()
-        kind = None if in_context is None else in_context[1]
-        about = {"job_id": job_id, "kind": kind, "attempt": attempt}
-        self.log = JobLogger(logging.getLogger("posthorse.job"), about)
+        known = {"job_id": about.job, "kind": about.kind.kind, "attempt": about.attempt}
+        self.log = JobLogger(logging.getLogger("posthorse.job"), known)
         """The logger `posthorse.job`; its records have `job_id`, `kind` and `attempt`, beside what `extra=` gives."""
+        self._about = about
         self._journal = journal
-        self._is_async = is_async
+        self._is_async = about.kind.is_async
         self._saved_at = monotonic()
         self._saving: set[asyncio.Task[None]] = set()
         self._loops: set[str] = set()
+
+    @property
+    def max_attempts(self) -> int:
+        """How many errors end the job."""
+        return self._about.options.max_attempts or self._about.kind.options.max_attempts
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose job it is."""
+        return self._about.options.tenant or self._about.lane.tenant or None
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The names to find it by."""
+        given = self._about.options.tags
+        return self._about.kind.options.tags if given is None else given
+
+    @property
+    def key(self) -> str | None:
+        """The key that it was enqueued with; None without one."""
+        return self._about.options.key
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What travels with the job: a copy, whose changes are not stored."""
+        return deepcopy(self._about.options.metadata or {})
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When it was enqueued, in UTC, by the clock of the process that did so."""
+        return moment(ids.milliseconds_of(self.job_id) * 1000)
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        """The scheduled time that the job is for, in UTC; None if no schedule enqueued it."""
+        at = self._about.options.scheduled_at
+        return None if at is None else moment(at)
 
     @property
     def stop_requested(self) -> bool:

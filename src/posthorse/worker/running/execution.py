@@ -16,11 +16,12 @@ from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
-from posthorse.clock import microseconds, moment
+from posthorse.clock import microseconds
 from posthorse.errors import CodecError, Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
-from posthorse.rules.job import JobError, Options
+from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
+from posthorse.rules.metadata import OF_RUNNING_JOB
 from posthorse.rules.middleware import Layer, MiddlewareRun
 from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
 from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves, snooze_in, verdict_on
@@ -31,7 +32,7 @@ from posthorse.worker.base import structlog_fields
 from posthorse.worker.base.capture import JOB
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.base.stop import StopSignal
-from posthorse.worker.checkpoints.context import Context
+from posthorse.worker.checkpoints.context import AboutJob, Context
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running import onion, resources
 from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framework
@@ -122,6 +123,8 @@ async def run(
         structlog_fields.bind(job)
     if runnable.unfit is not None:
         return Unfit(runnable.unfit)
+    if runnable.options.metadata is not None:
+        OF_RUNNING_JOB.set(runnable.options.metadata)
     try:
         if stop.request is not None:
             return Stopped(stop.request)
@@ -287,7 +290,7 @@ def evidence(error: BaseException) -> JobError:
 def _raised(error: BaseException, runnable: Runnable) -> Raised:
     """Return the failure, with what the error itself or the kind's options say about further attempts."""
     options, claimed = runnable.kind.options, runnable.claimed
-    has_own_backoff = options.backoff_function is None or Options.decode(claimed.options).backoff is not None
+    has_own_backoff = options.backoff_function is None or runnable.options.backoff is not None
     attempt = claimed.errors + 1
     try:
         wait, why = verdict_on(
@@ -322,14 +325,8 @@ async def _context(runnable: Runnable, journal: Journal) -> Context:
             await journal.load()
         except CodecError as error:  # the job waits for a worker that has the codec
             raise ArgumentsUnfit(str(error)) from error
-    scheduled_at = Options.decode(claimed.options).scheduled_at
-    return Context(
-        journal,
-        job_id=claimed.job,
-        attempt=claimed.errors + 1,
-        is_async=runnable.kind.is_async,
-        scheduled_at=None if scheduled_at is None else moment(scheduled_at),
-    )
+    about = AboutJob(claimed.job, claimed.errors + 1, runnable.lane, runnable.options, runnable.kind)
+    return Context(journal, about)
 
 
 async def _awaited_inside(came: ToAwait, own: contextvars.Context, runnable: Runnable) -> object:

@@ -13,7 +13,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-from posthorse.rules.job import Lane
+from posthorse.rules.job import Lane, Options
 from posthorse.rules.middleware import Layer, MiddlewareRun, RunningAttempt
 from posthorse.rules.registry import Registered
 from posthorse.store.operations.claim import Claimed
@@ -27,6 +27,9 @@ class AttemptParts(Protocol):
 
     claimed: Claimed
     """The job as it was claimed; its arguments are unpacked when it starts."""
+
+    options: Options
+    """The options that it was enqueued with."""
 
     @property
     def kind(self) -> Registered:
@@ -138,15 +141,16 @@ class Onion:
 
 
 def _view_of(attempt: AttemptParts) -> RunningAttempt:
-    claimed, lane, kind = attempt.claimed, attempt.lane, attempt.kind
+    claimed, lane, kind, options = attempt.claimed, attempt.lane, attempt.kind, attempt.options
     text = claimed.arguments
     assert text is not None, "long ones are brought before a job begins"
     return RunningAttempt(
         job=claimed.job,
         kind=lane.kind,
         queue=lane.queue,
-        tenant=lane.tenant or None,
+        tenant=options.tenant or lane.tenant or None,
         attempt=claimed.errors + 1,
         is_async=kind.is_async,
+        metadata=options.metadata or {},
         _named=lambda: kind.signature.named(text),
     )
