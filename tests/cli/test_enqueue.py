@@ -37,6 +37,19 @@ def test_json_says_whether_the_job_is_new(shop: Shop) -> None:
     assert second["created"] is False
 
 
+def test_metadata_is_given_by_entries_and_shown(shop: Shop) -> None:
+    given = ("--meta", "user=7", "--meta", "request=r-1", "--meta", 'parts={"a": [1]}')
+    job = shop.done("enqueue", "welcome", "7", *given).strip()
+    assert shop.app.get_job(job).status().metadata == {"user": 7, "request": "r-1", "parts": {"a": [1]}}
+    shown = shop.done("show", job)
+    assert "metadata" in shown
+    assert "user = 7" in shown
+    assert json.loads(shop.done("show", job, "--json"))["metadata"]["request"] == "r-1"
+    assert job in shop.done("jobs", "--filter", "meta.user:7", "--json")
+    for wrong in ("user", "=7"):
+        assert "write a name and a value" in shop.run("enqueue", "welcome", "7", "--meta", wrong).stderr
+
+
 def test_number_is_a_number_where_one_is_wanted_and_text_where_text_is(shop: Shop) -> None:
     assert arguments_of(shop, "welcome", "7", "7") == {"user_id": 7, "name": "7"}
 

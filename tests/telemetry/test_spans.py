@@ -202,7 +202,7 @@ def test_a_job_that_could_not_be_sent_is_an_error(app: ph.Posthorse, exporter: I
 
 def test_a_job_does_not_continue_a_trace_that_is_current_in_its_worker(exporter: InMemorySpanExporter) -> None:
     """As where an instrumentation of threads hands the context on in which the worker was started."""
-    attempt = RunningAttempt("1", "welcome", "default", None, 1, False, dict)
+    attempt = RunningAttempt("1", "welcome", "default", None, 1, False, {}, dict)
     with trace.get_tracer("shop").start_as_current_span("request"):
         span = processing(
             attempt, options=None, is_first_and_due=True, links_always=False, uncommitted_slice=lambda: None

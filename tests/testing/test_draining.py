@@ -40,13 +40,12 @@ def test_plain_jobs_run_in_the_thread_of_the_test_where_no_loop_runs(kit: pt.Kit
             asyncio.get_running_loop()
         yield
 
-    around = shop.app.registry.middleware.around
-    shop.app.around(look)  # type: ignore[arg-type]
+    welcome.around(look)  # type: ignore[arg-type]
     try:
         welcome.enqueue(1)
         kit.drain()
     finally:
-        shop.app.registry.middleware.around = around
+        shop.app.registry.middleware.remove(welcome.kind)
     assert seen == [threading.current_thread()]
 
 

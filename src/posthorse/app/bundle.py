@@ -18,6 +18,7 @@ from posthorse.app.kind import Call, JobFunction, Kind
 from posthorse.app.pickling import is_found
 from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.rules.job import checked_name
+from posthorse.rules.middleware import check_around_enqueue, layer_around
 from posthorse.rules.registry import Registered, register
 from posthorse.rules.values.type_mismatch import short
 from posthorse.worker.checkpoints.context import Context
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
     from posthorse.app.options import UsingOptions
+    from posthorse.rules.middleware import AroundEnqueue, AroundJob
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -60,6 +62,8 @@ class BundledFunction(JobFunction[P, R, Q, S], Generic[P, R, Q, S]):
         self.declared = registered
         self.names_queue = names_queue
         self.kinds: dict[Posthorse, JobFunction[P, R, Q, S]] = {}
+        self._around: list[AroundJob] = []
+        self._around_enqueue: list[AroundEnqueue] = []
         self._look_like(function, registered)
 
     @property
@@ -81,6 +85,26 @@ class BundledFunction(JobFunction[P, R, Q, S], Generic[P, R, Q, S]):
                 f"{self.__name__}() belongs to a bundle that this application does not include; app.include(…) it"
             )
         return self.kinds[app]
+
+    def enter(self, app: Posthorse, registered: Registered) -> None:
+        """Become a kind of an application that has it registered, with the middleware of this function."""
+        self.kinds[app] = JobFunction(app, registered, self.__wrapped__)
+        for around in self._around:
+            app.registry.middleware.add_around(around, registered.kind)
+        for around_enqueue in self._around_enqueue:
+            app.registry.middleware.add_around_enqueue(around_enqueue, registered.kind)
+
+    def _add_around(self, function: AroundJob) -> None:
+        layer_around(function)
+        self._around.append(function)
+        for app, kind in self.kinds.items():
+            app.registry.middleware.add_around(function, kind.kind)
+
+    def _add_around_enqueue(self, function: AroundEnqueue) -> None:
+        check_around_enqueue(function)
+        self._around_enqueue.append(function)
+        for app, kind in self.kinds.items():
+            app.registry.middleware.add_around_enqueue(function, kind.kind)
 
     def __repr__(self) -> str:
         return f"<Kind {self.declared.kind!r} of a bundle>"
@@ -159,7 +183,7 @@ def _enter(inclusion: Inclusion, functions: Sequence[_AnyFunction]) -> None:
     kinds = [_included(function, inclusion) for function in functions]
     app.registry.add(*kinds)
     for function, registered in zip(functions, kinds, strict=True):
-        function.kinds[app] = JobFunction(app, registered, function.__wrapped__)
+        function.enter(app, registered)
 
 
 def _included(function: _AnyFunction, inclusion: Inclusion) -> Registered:

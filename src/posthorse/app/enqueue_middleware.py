@@ -9,13 +9,13 @@ import msgspec
 
 from posthorse.app.verbs import Verb
 from posthorse.rules.job import NewJob, Options
-from posthorse.rules.middleware import MiddlewareRun, Submission, changed_by
+from posthorse.rules.middleware import EnqueueLayer, MiddlewareRun, Submission, changed_by
 
 T = TypeVar("T")
 
 
 def enqueue_around(
-    middleware: Sequence[Callable[..., object]],
+    middleware: Sequence[EnqueueLayer],
     jobs: Sequence[NewJob],
     enqueue: Callable[[Sequence[NewJob]], Verb[T]],
 ) -> Verb[T]:
@@ -26,11 +26,16 @@ def enqueue_around(
     error: BaseException | None = None
     came: Any = None
     try:
-        for function in middleware:
-            run = MiddlewareRun[object](function, views)
+        for layer in middleware:
+            places = [place for place, view in enumerate(views) if layer.kind in (None, view.kind)]
+            if not places and views:
+                continue
+            concerned = [views[place] for place in places]
+            run = MiddlewareRun[object](layer.function, concerned)
             yielded = run.enter()
             entered.append(run)
-            views = changed_by(views, yielded)
+            changed = dict(zip(places, changed_by(concerned, yielded), strict=True))
+            views = [changed.get(place, view) for place, view in enumerate(views)]
         came = yield from enqueue([_changed(*each) for each in zip(jobs, before, views, strict=True)])
     except BaseException as raised:
         error = raised

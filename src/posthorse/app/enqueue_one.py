@@ -45,7 +45,10 @@ def _lane_at_once(call: Call[object]) -> int | None:
     job, app = call.template, call.app
     if call.connection is not None or not job.is_plain or not app.gate.lets_in(job.lane.queue):
         return None
-    if app.store.watched.submitted or app.store.emitter.submitted or app.registry.middleware.around_enqueue:
+    middleware = app.registry.middleware
+    if app.store.watched.submitted or app.store.emitter.submitted:
+        return None
+    if middleware.around_enqueue and middleware.is_around_enqueue(job.lane.kind):
         return None
     if is_traced():
         return None

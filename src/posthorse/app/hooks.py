@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from posthorse.app.option_signatures import takes
 from posthorse.app.parts import Parts
+from posthorse.app.surrounding import TakesMiddleware
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration
 from posthorse.rules.events import DeadLettersGrew
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from posthorse.app.options import ObserverOptions
     from posthorse.rules.events import Heard
     from posthorse.rules.job_events import JobEvent, Missed
-    from posthorse.rules.middleware import RunningAttempt, Submission
+    from posthorse.rules.middleware import AroundEnqueue, AroundJob
 
 R = TypeVar("R")
 J1 = TypeVar("J1", bound="JobEvent | Missed")
@@ -32,7 +33,7 @@ E2 = TypeVar("E2", bound="Heard")
 E3 = TypeVar("E3", bound="Heard")
 
 
-class TakesHooks(Parts):
+class TakesHooks(Parts, TakesMiddleware):
     """An application: functions of the user are called when something happens, or around it."""
 
     @overload
@@ -190,40 +191,8 @@ class TakesHooks(Parts):
         self.registry.life_cycle.add_on_stop(function)
         return function
 
-    @overload
-    def around(
-        self, function: Callable[[RunningAttempt], AsyncIterator[None]], /
-    ) -> Callable[[RunningAttempt], AsyncIterator[None]]: ...
-    @overload
-    def around(
-        self, function: Callable[[RunningAttempt], Iterator[None]], /
-    ) -> Callable[[RunningAttempt], Iterator[None]]: ...
-
-    def around(self, function: Callable[[RunningAttempt], Any], /) -> Callable[[RunningAttempt], Any]:
-        """Run a generator function around each job: `@app.around` above `def timed(attempt): …; yield; …`.
-
-        The part before its `yield` runs before the job's code, in the same thread or task and the same context; the
-        rest runs after it. The first one declared is the outermost.
-
-        An error of the job is raised at the `yield` and propagates afterwards. An error of the middleware counts as an
-        error of the job, and replaces the job's own. A stop, a cancellation, ph.Snooze, ph.Retry, ph.GiveUp and the
-        loss of the store propagate in any case.
-
-        A plain generator runs around sync and async jobs, and must not block, because on the loop other jobs would
-        wait. An async generator runs around async jobs only. Isolated jobs run theirs in the child process. Raises
-        InvalidOption.
-        """
+    def _add_around(self, function: AroundJob) -> None:
         self.registry.middleware.add_around(function)
-        return function
 
-    def around_enqueue(
-        self, function: Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]], /
-    ) -> Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]]:
-        """Run a generator function around each call that enqueues: `@app.around_enqueue`.
-
-        It receives all jobs of the call. It may raise to refuse them all, or yield them with other tags:
-        `yield [job.tagged("vip") for job in jobs]`. An error of the call is raised at the `yield` and propagates
-        afterwards. The first one declared is the outermost. It must not block. Raises InvalidOption.
-        """
+    def _add_around_enqueue(self, function: AroundEnqueue) -> None:
         self.registry.middleware.add_around_enqueue(function)
-        return function

@@ -13,6 +13,7 @@ import msgspec
 from posthorse.app.enqueue_one import aenter, enter
 from posthorse.app.option_signatures import takes
 from posthorse.app.pickling import is_found
+from posthorse.app.surrounding import TakesMiddleware
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.annotations import attribute_of
 from posthorse.rules.gates import requirement_of_sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
     from posthorse.app.options import UsingOptions
+    from posthorse.rules.middleware import AroundEnqueue, AroundJob
     from posthorse.store.connections import UserConnection
 
 P = ParamSpec("P")
@@ -236,7 +238,7 @@ class Kind(Generic[P, R]):
         return Kind(self._app, self._registered, overrides)
 
 
-class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
+class JobFunction(Kind[P, R], TakesMiddleware, Generic[P, R, Q, S]):
     """A kind as the decorator returns it: when called, it runs the function. Q and S are the function's own types.
 
     For `inspect`, `typing` and `pickle` it looks like the function.
@@ -275,6 +277,12 @@ class JobFunction(Kind[P, R], Generic[P, R, Q, S]):
         if app is not self._app:
             raise InvalidOption(f"{self.kind!r} belongs to another application")
         return self
+
+    def _add_around(self, function: AroundJob) -> None:
+        self._app.registry.middleware.add_around(function, self.kind)
+
+    def _add_around_enqueue(self, function: AroundEnqueue) -> None:
+        self._app.registry.middleware.add_around_enqueue(function, self.kind)
 
     def __call__(self, /, *args: Q.args, **kwargs: Q.kwargs) -> S:
         """Run the function here and now, without a job. Pass its resources, because only a worker makes them."""

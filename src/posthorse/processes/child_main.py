@@ -170,7 +170,7 @@ class ChildMain:
                     self._threads,
                     home=home,
                     of_process=resources,
-                    middleware=registry.middleware.around,
+                    middleware=registry.middleware.around(turn.kind.kind),
                     packing=registry.packing,
                 )
                 turn.task = asyncio.create_task(running)

@@ -74,29 +74,68 @@ class Layer(msgspec.Struct, frozen=True):
     """Whether it is for async jobs only, and may await."""
 
 
+AroundJob = Callable[[RunningAttempt], object]
+AroundEnqueue = Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]]
+
+
+class EnqueueLayer(msgspec.Struct, frozen=True):
+    """A middleware around calls that enqueue. kind: the only one whose jobs it receives; None for all."""
+
+    function: AroundEnqueue
+    kind: str | None = None
+
+
 class Middleware:
-    """The middleware of an application, from the outermost to the innermost."""
+    """The middleware of an application and of its kinds, from the outermost to the innermost."""
 
     def __init__(self) -> None:
-        self.around: tuple[Layer, ...] = ()
-        self.around_enqueue: tuple[Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]], ...] = ()
+        self._around: tuple[Layer, ...] = ()
+        self._around_kinds: dict[str, tuple[Layer, ...]] = {}
+        self.around_enqueue: tuple[EnqueueLayer, ...] = ()
 
-    def add_around(self, function: Callable[[RunningAttempt], object]) -> None:
-        """Add a generator function, plain or async. Raises InvalidOption."""
-        is_async = inspect.isasyncgenfunction(function)
-        if not is_async and not inspect.isgeneratorfunction(function):
-            raise _no_generator("@app.around", "each job", "job", function)
-        _check_takes_one("@app.around", "the attempt", function)
-        self.around = (*self.around, Layer(function, is_async))
+    def around(self, kind: str) -> tuple[Layer, ...]:
+        """Return the layers around a job of a kind: those of the application, and inside them those of the kind."""
+        if not self._around_kinds:
+            return self._around
+        return (*self._around, *self._around_kinds.get(kind, ()))
 
-    def add_around_enqueue(
-        self, function: Callable[[Sequence[Submission]], Iterator[Sequence[Submission] | None]]
-    ) -> None:
-        """Add a plain generator function. Raises InvalidOption."""
-        if not inspect.isgeneratorfunction(function):
-            raise _no_generator("@app.around_enqueue", "each call that enqueues", "jobs", function)
-        _check_takes_one("@app.around_enqueue", "the jobs", function)
-        self.around_enqueue = (*self.around_enqueue, function)
+    def is_around_enqueue(self, kind: str) -> bool:
+        """Return whether a call that enqueues a job of that kind passes any middleware."""
+        return any(layer.kind in (None, kind) for layer in self.around_enqueue)
+
+    def add_around(self, function: AroundJob, kind: str | None = None) -> None:
+        """Add a generator function, plain or async, for all jobs or for those of a kind. Raises InvalidOption."""
+        layer = layer_around(function)
+        if kind is None:
+            self._around = (*self._around, layer)
+        else:
+            self._around_kinds[kind] = (*self._around_kinds.get(kind, ()), layer)
+
+    def add_around_enqueue(self, function: AroundEnqueue, kind: str | None = None) -> None:
+        """Add a plain generator function, for all jobs or for those of a kind. Raises InvalidOption."""
+        check_around_enqueue(function)
+        self.around_enqueue = (*self.around_enqueue, EnqueueLayer(function, kind))
+
+    def remove(self, kind: str) -> None:
+        """Take out the layers of a kind."""
+        self._around_kinds.pop(kind, None)
+        self.around_enqueue = tuple(layer for layer in self.around_enqueue if layer.kind != kind)
+
+
+def layer_around(function: AroundJob) -> Layer:
+    """Make a layer of a generator function. Raises InvalidOption."""
+    is_async = inspect.isasyncgenfunction(function)
+    if not is_async and not inspect.isgeneratorfunction(function):
+        raise _no_generator("around", "each job", "job", function)
+    _check_takes_one("around", "the attempt", function)
+    return Layer(function, is_async)
+
+
+def check_around_enqueue(function: AroundEnqueue) -> None:
+    """Check a middleware around calls that enqueue. Raises InvalidOption."""
+    if not inspect.isgeneratorfunction(function):
+        raise _no_generator("around_enqueue", "each call that enqueues", "jobs", function)
+    _check_takes_one("around_enqueue", "the jobs", function)
 
 
 class MiddlewareRun(Generic[T]):
@@ -210,7 +249,7 @@ def changed_by(before: Sequence[Submission], yielded: object) -> Sequence[Submis
     )
     if not fits:
         raise InvalidOption(
-            f"a middleware of @app.around_enqueue yielded {described}; it yields nothing, or the same jobs in the "
+            f"a middleware of around_enqueue yielded {described}; it yields nothing, or the same jobs in the "
             "same order with other tags or metadata: [job.tagged(…) for job in jobs]"
         )
     for job in cast("Sequence[Submission]", after):

@@ -119,7 +119,9 @@ class Registry:
         self._by_name.update(entered)
 
     def remove(self, *kinds: Registered) -> None:
-        """Take kinds and their aliases out again."""
+        """Take kinds and their aliases out again, with their middleware."""
+        for kind in kinds:
+            self.middleware.remove(kind.kind)
         self._by_name = {name: kind for name, kind in self._by_name.items() if not any(kind is one for one in kinds)}
 
     def __getitem__(self, kind: str) -> Registered:

@@ -63,7 +63,7 @@ class InProcessExecutor:
         task = asyncio.current_task()
         if task is not None:
             running.heard = partial(_cancel, task, running)
-        middleware = self._middleware.around
+        middleware = self._middleware.around(kind.kind)
         if self._outermost:
             middleware = (*self._outermost, *middleware)
         return await run(
