@@ -46,6 +46,10 @@ def work(number: int = 0) -> int:
     return number
 
 
+def tell(number: int) -> None:
+    logging.getLogger("shop").warning("number %d", number)
+
+
 def long(ctx: ph.Context, size: int) -> None:
     for batch in ctx.slices(range(size), size=2, tolerate=10):
         for number in batch:
@@ -121,6 +125,35 @@ def test_jobs_leave_after_their_retention_by_how_they_ended(app: ph.Posthorse, c
     clock.advance(4 * HOUR)
     walk(app)
     assert states(app, jobs) == ["forgotten"] * 4 + ["scheduled"]
+
+
+def test_what_a_job_logged_may_leave_before_the_job(app: ph.Posthorse, clock: Clock) -> None:
+    app.job(kind="telling", keep=ph.Keep(completed="3h", logs="1h"))(tell)
+    declare(app, clock)
+    [job] = enqueue(app, "telling", 1)
+    finish(app, [job])
+
+    clock.advance(0.9 * HOUR)
+    walk(app)
+    assert [line.message for line in job.logs()] == ["number 1"]
+    clock.advance(0.2 * HOUR)
+    walk(app)
+    assert job.logs() == []
+    assert states(app, [job]) == ["completed"]
+
+
+def test_without_a_word_logs_stay_for_a_week(store_url: str, clock: Clock) -> None:
+    app = ph.Posthorse(store_url, clock=clock)
+    app.job(kind="telling")(tell)
+    app.migrate()
+    declare(app, clock)
+    [job] = enqueue(app, "telling", 1)
+    finish(app, [job])
+    for days, left in ((6.9, 1), (0.2, 0)):
+        clock.advance(24 * days * HOUR)
+        walk(app)
+        assert len(job.logs()) == left
+    app.close()
 
 
 def test_what_is_asked_of_a_forgotten_job_says_so(app: ph.Posthorse, clock: Clock) -> None:

@@ -206,12 +206,14 @@ def test_fields_of_the_context_logger_and_of_the_call(app: ph.Posthorse, caplog:
     @app.job
     def mail(ctx: ph.Context) -> None:
         ctx.log.warning("said", extra={"user": 7})
+        log.warning("said", extra={"kind": "invoice", "attempt": 7})
 
     job = mail.enqueue()
     with app.worker():
         job.result(timeout=30)
-    [line] = job.logs()
+    line, other = job.logs()
     assert line.fields == {"user": 7}
+    assert other.fields == {"kind": "invoice", "attempt": 7}, "those of the application stay"
     [record] = [record for record in caplog.records if record.name == "posthorse.job"]
     assert (vars(record)["job_id"], vars(record)["kind"], vars(record)["user"]) == (job.id, "mail", 7)
 

@@ -137,6 +137,15 @@ def test_every_line_of_a_worker_is_in_its_format(project: Project) -> None:
     assert (completed["job_id"], completed["level"]) == (apart.id, "INFO")
 
 
+def test_a_record_inside_a_trace_has_its_id(in_job: None) -> None:
+    trace = pytest.importorskip("opentelemetry.trace")
+    context = trace.SpanContext(trace_id=0xABC, span_id=1, is_remote=False)
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        told = json.loads(JsonFormat().format(record_of("said")))
+    assert told["trace_id"] == f"{0xABC:032x}"
+    assert "trace_id" not in json.loads(JsonFormat().format(record_of("said")))
+
+
 # ── fields for the application's own handlers ────────────────────────────────────────────────────────
 
 

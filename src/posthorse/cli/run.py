@@ -150,19 +150,18 @@ def _heard(level: int) -> Iterator[None]:
 
     They do not reach the screen: without a handler, Python prints warnings and errors alone.
     """
-    root, ours = logging.getLogger(), logging.getLogger("posthorse")
-    before = root.level, ours.level
+    root, ours, jobs = loggers = [logging.getLogger(name) for name in ("", "posthorse", "posthorse.job")]
+    before = [logger.level for logger in loggers]
     if not root.handlers and root.level > level:
         root.setLevel(level)
         if ours.level == logging.NOTSET:
             ours.setLevel(logging.WARNING)
-            logging.getLogger("posthorse.job").setLevel(level)
+            jobs.setLevel(level)
     try:
         yield
     finally:
-        for logger, earlier in zip((root, ours), before, strict=True):
+        for logger, earlier in zip(loggers, before, strict=True):
             logger.setLevel(earlier)
-        logging.getLogger("posthorse.job").setLevel(logging.NOTSET)
 
 
 @contextmanager

@@ -49,6 +49,12 @@ def has_provider() -> bool:
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
+def trace_id_now() -> str | None:
+    """Return the id of the current trace; None outside of one."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
+
 # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -13,6 +13,15 @@ def is_traced() -> bool:
     return "opentelemetry.trace" in sys.modules and _has_provider()
 
 
+def trace_id() -> str | None:
+    """Return the id of the trace that this code runs in, as OpenTelemetry writes it; None outside of a trace."""
+    if "opentelemetry.trace" not in sys.modules:
+        return None
+    from posthorse.telemetry.spans import trace_id_now
+
+    return trace_id_now()
+
+
 def _has_provider() -> bool:
     from posthorse.telemetry.spans import has_provider  # here, because it needs OpenTelemetry
 

@@ -31,9 +31,12 @@ MAX_MESSAGE, MAX_ERROR = 8_000, 8_000
 OWN_FIELDS = ("job_id", "kind", "attempt", "tenant")
 """What Posthorse itself adds to records."""
 
+TRACE_ID = "trace_id"
+"""What it adds within a trace."""
+
 _OF_STRUCTLOG = frozenset(("_logger", "_name", "exc_info", "stack_info"))
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_NOT_EXTRA = _USUAL | _OF_STRUCTLOG | frozenset(OWN_FIELDS)
+_NOT_EXTRA = _USUAL | _OF_STRUCTLOG
 
 
 class Recorder(Protocol):
@@ -73,7 +76,7 @@ class CapturingHandler(logging.Handler):
         if recorder is not None and job is not None:
             try:
                 if record.levelno >= recorder.level_of(job):
-                    recorder.take(job, encoded(record))
+                    recorder.take(job, encoded(record, (job[0], job[1], job[2], recorder.tenant_of(job))))
             except Exception:
                 self.handleError(record)
         if len(logging.root.handlers) == 1:
@@ -118,10 +121,14 @@ def capture() -> None:
             logger.addHandler(CAPTURING)  # adding it again does nothing
 
 
-def encoded(record: logging.LogRecord) -> bytes:
-    """Return a record as a line."""
+def encoded(record: logging.LogRecord, own: tuple[object, ...]) -> bytes:
+    """Return a record as a line. `own` are the values of OWN_FIELDS, which every line of the job would have."""
     message, fields = message_in(record)
-    fields = {name: value for name, value in fields.items() if name not in OWN_FIELDS} | extra_of(record)
+    fields |= extra_of(record)
+    fields.pop(TRACE_ID, None)
+    for name, value in zip(OWN_FIELDS, own, strict=True):
+        if name in fields and fields[name] == value:
+            del fields[name]
     return encode_line(
         StoredLine(
             int(record.created * 1e6),
@@ -135,7 +142,7 @@ def encoded(record: logging.LogRecord) -> bytes:
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, object]:
-    """Return what was given as `extra=`, without what Posthorse and structlog add."""
+    """Return what was given as `extra=`, without what structlog adds."""
     return {name: value for name, value in vars(record).items() if name not in _NOT_EXTRA}
 
 

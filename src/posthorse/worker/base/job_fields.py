@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from posthorse.worker.base.capture import JOB, OWN_FIELDS, RECORDER
+from posthorse.telemetry.tracing import trace_id
+from posthorse.worker.base.capture import JOB, OWN_FIELDS, RECORDER, TRACE_ID
 
 
 class JobLabel(str):
@@ -22,7 +23,7 @@ class JobLabel(str):
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """Return `job_id`, `kind`, `attempt` and `tenant` of the job that a record is about; nothing if there is none.
+    """Return `job_id`, `kind`, `attempt`, `tenant`, `trace_id` of the job that a record is about; nothing without one.
 
     What the record has under these names counts first.
     """
@@ -32,7 +33,8 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
 
 
 class JobFields(logging.Filter):
-    """A filter for the handlers of an application: gives each record `job_id`, `kind`, `attempt` and `tenant`.
+    """A filter for the handlers of an application: gives each record `job_id`, `kind`, `attempt`, `tenant` and
+    `trace_id`, that of OpenTelemetry.
 
     outside: what records have that are about no job, such as "-" for formats of text.
 
@@ -41,7 +43,7 @@ class JobFields(logging.Filter):
 
     def __init__(self, outside: object = None) -> None:
         super().__init__()
-        self._outside = dict.fromkeys(OWN_FIELDS, outside)
+        self._outside = dict.fromkeys((*OWN_FIELDS, TRACE_ID), outside)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields; every record passes."""
@@ -60,4 +62,7 @@ def _fields_of(record: logging.LogRecord) -> dict[str, object]:
     if job is None:
         return {}
     tenant = None if recorder is None else recorder.tenant_of(job)
-    return {"job_id": job[0], "kind": job[1], "attempt": job[2], "tenant": tenant}
+    fields: dict[str, object] = {"job_id": job[0], "kind": job[1], "attempt": job[2], "tenant": tenant}
+    if (trace := trace_id()) is not None:
+        fields[TRACE_ID] = trace
+    return fields
