@@ -164,13 +164,13 @@ def test_a_place_that_is_gone_is_reported(
 @quick
 def test_what_cannot_be_observed_is_refused(app: ph.Posthorse) -> None:
     with pytest.raises(InvalidOption, match="cannot tell of <class 'int'>"):
-        app.on(int)
+        app.on(int)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="needs the events"):
         app.on([ph.events.Missed])
     with pytest.raises(InvalidOption, match="by and within"):
         app.on(Completed, by=3)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="does not go with"):
-        app.on(ph.events.DeadLettersGrew, batch="1s")
+        app.on(ph.events.DeadLettersGrew, batch="1s")  # type: ignore[type-var]
     with pytest.raises(InvalidOption, match="at most 1h"):
         app.on(Completed, batch="2h")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 
 from posthorse.app.option_signatures import takes
 from posthorse.app.parts import Parts
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 J1 = TypeVar("J1", bound="JobEvent | Missed")
 Names = str | Sequence[str]
-EventClasses = type[Any] | UnionType | Sequence[type[Any]]
+EventClasses: TypeAlias = "type[JobEvent | Missed] | UnionType | Sequence[type[JobEvent | Missed] | UnionType]"
 E1 = TypeVar("E1", bound="Heard")
 E2 = TypeVar("E2", bound="Heard")
 E3 = TypeVar("E3", bound="Heard")
@@ -87,9 +87,9 @@ class TakesHooks(Parts, TakesMiddleware):
     @takes(Place.ON)
     def on(
         self,
-        event: EventClasses,
+        event: Any,
         /,
-        *events: EventClasses,
+        *events: Any,
         kind: Names | None = None,
         queue: Names | None = None,
         batch: Duration | None = None,
