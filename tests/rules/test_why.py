@@ -417,6 +417,16 @@ def test_the_range_is_that_of_the_fastest_and_the_slowest_quarter() -> None:
     assert answer.start.basis == "the last 8 starts in its queue, within 40s"
 
 
+def test_starts_that_a_clock_noted_before_it_was_set_back_tell_no_pace() -> None:
+    lately = [NOON - timedelta(seconds=ago) for ago in range(8, 0, -1)]
+    later = [NOON + timedelta(hours=1, seconds=ahead) for ahead in range(8)]
+    both, without = told(ahead=Ahead(9, [*lately, *later])), told(ahead=Ahead(9, lately))
+    assert (both.start, both.reasons) == (without.start, without.reasons)
+    assert told(ahead=Ahead(9, later)).start == Estimate(
+        None, None, "too few jobs of its queue started lately to tell a pace"
+    )
+
+
 @pytest.mark.parametrize(
     ("count", "starts", "order", "basis"),
     [

@@ -57,7 +57,7 @@ def behind(facts: Facts, ahead: Ahead) -> Reason:
     jobs = f"{count_of(count)} job{' is' if count == 1 else 's are'} ahead of it"
     where = f" in its queue {facts.job.queue!r}" if ahead.tenants < 2 else ", of its own tenant"
     turns = "" if ahead.tenants < 2 else f"; {ahead.tenants:,} tenants take turns"
-    pace = _pace(ahead.starts, facts.now)
+    pace = _pace(_starts(ahead, facts.now), facts.now)
     speed = "" if pace is None else f"; about {pace:,.0f} start each second" if pace >= 1 else ""
     if pace is not None and pace < 1:
         speed = f"; one starts about every {as_text(timedelta(seconds=1 / pace))}"
@@ -91,6 +91,11 @@ def next_in_lane(facts: Facts) -> Reason:
     )
 
 
+def _starts(ahead: Ahead, now: datetime) -> Sequence[datetime]:
+    """Return the starts from which a pace can be told: not those that a clock noted which was ahead, and was set back."""
+    return [start for start in ahead.starts if start <= now]
+
+
 def _pace(starts: Sequence[datetime], now: datetime) -> float | None:
     """Return how many jobs started each second, from the first of these starts until now; None for too few."""
     if len(starts) < MIN_STARTS:
@@ -108,14 +113,15 @@ def _by_pace(facts: Facts) -> Estimate:
         return Estimate(None, None, f"more than {MAX_COUNTED:,} jobs are ahead, which are not all counted")
     if ahead.tenants > 1 or facts.settings.order == "lifo":
         return Estimate(None, None, "it depends on the jobs that others enqueue meanwhile")
-    if _pace(ahead.starts, facts.now) is None:
+    starts = _starts(ahead, facts.now)
+    if _pace(starts, facts.now) is None:
         return Estimate(None, None, "too few jobs of its queue started lately to tell a pace")
-    each = _seconds_a_start(ahead.starts, facts.now)
+    each = _seconds_a_start(starts, facts.now)
     turns = ahead.count + 1
     return Estimate(
         facts.now + timedelta(seconds=min(each) * turns),
         facts.now + timedelta(seconds=max(each) * turns),
-        f"the last {len(ahead.starts)} starts in its queue, within {as_text(facts.now - ahead.starts[0])}",
+        f"the last {len(starts)} starts in its queue, within {as_text(facts.now - starts[0])}",
     )
 
 
