@@ -79,6 +79,15 @@ def test_async_jobs_progress_and_checkpoints() -> None:
     assert (ctx.scheduled_at, ctx.job_id) == (at, "01936f5e-7c1a-7d2b-8e3f-0123456789ab")
 
 
+def test_the_context_tells_what_the_test_says_of_the_job() -> None:
+    ctx = pt.context(
+        kind="bill", queue="mail", tenant="acme", tags=["a"], key="k", metadata={"user": 7}, attempt=2, max_attempts=9
+    )
+    for told in (ctx, ctx.resumed()):
+        assert (told.kind, told.queue, told.tenant, told.tags, told.key) == ("bill", "mail", "acme", ("a",), "k")
+        assert (told.metadata, told.attempt, told.max_attempts) == ({"user": 7}, 2, 9)
+
+
 def test_what_needs_a_store_says_so() -> None:
     ctx = pt.context()
     with pytest.raises(ph.InvalidCall, match="drain"):  # noqa: PT012  # the block is what is refused

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from math import inf
-from typing import NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
+from posthorse.clock import micros_of
 from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.ids import new_id
+from posthorse.rules.job import DEFAULT_QUEUE, Lane, Options
 from posthorse.rules.packing import PLAIN_TEXTS
+from posthorse.rules.registry import KindOptions, register
 from posthorse.rules.slice_size import UNCUT
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.base import Operation
@@ -19,7 +22,7 @@ from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.finish import Checkpoint, Fence
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
-from posthorse.worker.checkpoints.context import Context
+from posthorse.worker.checkpoints.context import AboutJob, Context
 from posthorse.worker.checkpoints.journal import Journal
 
 T = TypeVar("T")
@@ -95,21 +98,11 @@ class MemoryJournal(Journal):
 class FakeContext(Context):
     """A `ph.Context` for direct calls: `pt.context()` makes it. Checkpoints are encoded as they would be stored."""
 
-    def __init__(
-        self,
-        *,
-        job_id: str | None = None,
-        attempt: int = 1,
-        scheduled_at: datetime | None = None,
-        stop_after: int | None = None,
-        saved: Checkpoint | None = None,
-    ) -> None:
+    def __init__(self, about: AboutJob, *, stop_after: int | None = None, saved: Checkpoint | None = None) -> None:
         if stop_after is not None and (type(stop_after) is not int or stop_after < 0):
             raise InvalidOption(f"stop_after is {short(stop_after)}; it must be a number of slices, 0 or more")
-        self._memory = MemoryJournal(job_id or new_id(), saved, stop_after)
-        super().__init__(
-            self._memory, job_id=self._memory.job, attempt=attempt, is_async=False, scheduled_at=scheduled_at
-        )
+        self._memory = MemoryJournal(about.job, saved, stop_after)
+        super().__init__(self._memory, about)
         if stop_after == 0:
             self.stop()
 
@@ -124,28 +117,44 @@ class FakeContext(Context):
 
     def resumed(self, *, attempt: int | None = None, stop_after: int | None = None) -> Self:
         """Return the context of the next attempt, which continues from the last checkpoint of this one."""
-        return type(self)(
-            job_id=self.job_id,
-            attempt=self.attempt if attempt is None else attempt,
-            scheduled_at=self.scheduled_at,
-            stop_after=stop_after,
-            saved=self._memory.saved,
-        )
+        about = self._about._replace(attempt=self.attempt if attempt is None else attempt)
+        return type(self)(about, stop_after=stop_after, saved=self._memory.saved)
 
 
 def context(
     *,
     job_id: str | None = None,
+    kind: str = "tested",
+    queue: str = DEFAULT_QUEUE,
+    tenant: str | None = None,
+    tags: Sequence[str] = (),
+    key: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
     attempt: int = 1,
+    max_attempts: int = 5,
     scheduled_at: datetime | None = None,
     stop_after: int | None = None,
 ) -> FakeContext:
     """Return a context to call the function of a job with: `total(pt.context(), 100)`.
 
-    stop_after: request a stop after so many slices; the job then raises ph.Interrupted, and `resumed()` returns the
-    context with which it continues.
+    The others are what the function reads of its context. stop_after: request a stop after so many slices; the job
+    then raises ph.Interrupted, and `resumed()` returns the context with which it continues.
     """
-    return FakeContext(job_id=job_id, attempt=attempt, scheduled_at=scheduled_at, stop_after=stop_after)
+    options = Options(
+        scheduled_at=None if scheduled_at is None else micros_of(scheduled_at),
+        tenant=tenant,
+        key=key,
+        metadata=None if metadata is None else dict(metadata),
+    )
+    registered = register(
+        _tested, kind=kind, options=KindOptions(max_attempts=max_attempts, tags=tuple(tags)), context_type=Context
+    )
+    about = AboutJob(job_id or new_id(), attempt, Lane(queue, kind), options, registered)
+    return FakeContext(about, stop_after=stop_after)
+
+
+def _tested() -> None:
+    """Stand for the function, which the test calls itself."""
 
 
 def _needs_store(what: str) -> NoReturn:

@@ -92,7 +92,7 @@ def next_in_lane(facts: Facts) -> Reason:
 
 
 def _starts(ahead: Ahead, now: datetime) -> Sequence[datetime]:
-    """Return the starts from which a pace can be told: not those that a clock noted which was ahead, and was set back."""
+    """Return the starts that tell a pace: none that a clock noted which was ahead, and was set back."""
     return [start for start in ahead.starts if start <= now]
 
 
