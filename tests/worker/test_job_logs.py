@@ -316,7 +316,7 @@ def test_pages(app: ph.Posthorse) -> None:
     assert found == [str(number) for number in range(450)]
     for wrong in ({"limit": 0}, {"limit": 100_001}, {"attempt": 0}, {"after": 3}):
         with pytest.raises(ph.InvalidOption):
-            job.logs(**wrong)  # type: ignore[arg-type]
+            job.logs(**wrong)  # type: ignore[call-overload]
 
 
 def test_of_very_many_lines_the_first_and_the_last_are_kept(app: ph.Posthorse) -> None:
@@ -347,11 +347,11 @@ def test_lines_can_be_read_and_followed_while_the_job_runs(app: ph.Posthorse) ->
     job = mail.enqueue()
     with app.worker():
         until(lambda: said(job) == ["begun"])
-        lines = iter(job.follow_logs())
+        lines = iter(job.logs(follow=True))
         assert next(lines).message == "begun"
         go_on.set()
         assert [line.message for line in lines] == ["done"]
-        assert [line.message for line in job.follow_logs()] == ["begun", "done"]
+        assert [line.message for line in job.logs(follow=True)] == ["begun", "done"]
 
 
 def test_lines_can_be_followed_by_a_coroutine(app: ph.Posthorse) -> None:
@@ -362,7 +362,7 @@ def test_lines_can_be_followed_by_a_coroutine(app: ph.Posthorse) -> None:
     async def main() -> list[str]:
         job = await mail.aenqueue()
         async with app.worker():
-            followed = [line.message async for line in job.follow_logs()]
+            followed = [line.message async for line in job.logs(follow=True)]
             return followed + [line.message for line in await job.alogs()]
 
     assert asyncio.run(main()) == ["said", "said"]

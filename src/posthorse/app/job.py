@@ -209,28 +209,61 @@ class Job(Generic[R]):
 
     # ── logs ─────────────────────────────────────────────────────────────────────────────────────────
 
-    @verb
+    @overload
     def logs(
-        self, *, attempt: int | None = None, after: LogLine | None = None, limit: int = 1000
-    ) -> Verb[list[LogLine]]:
+        self,
+        *,
+        attempt: int | None = None,
+        after: LogLine | None = None,
+        limit: int = 1000,
+        follow: Literal[False] = False,
+    ) -> list[LogLine]: ...
+    @overload
+    def logs(
+        self, *, attempt: int | None = None, after: LogLine | None = None, follow: Literal[True]
+    ) -> FollowedLogs: ...
+    def logs(
+        self, *, attempt: int | None = None, after: LogLine | None = None, limit: int = 1000, follow: bool = False
+    ) -> list[LogLine] | FollowedLogs:
         """Return what the job logged, in order, also while it runs; lines arrive after about a second.
 
         attempt: only that one, as `ctx.attempt` was. after: the last line of the previous page. limit: how many lines
-        at most.
+        at most. follow: return an object for `for` and `async for` that goes on until the job is over: it yields lines
+        as they come, without a limit.
 
         Raises JobNotFound, InvalidOption, CodecError.
         """
+        if follow:
+            return FollowedLogs(self._app, self.id, attempt, after)
+        return self._logs(attempt=attempt, after=after, limit=limit)
+
+    @overload
+    async def alogs(
+        self,
+        *,
+        attempt: int | None = None,
+        after: LogLine | None = None,
+        limit: int = 1000,
+        follow: Literal[False] = False,
+    ) -> list[LogLine]: ...
+    @overload
+    async def alogs(
+        self, *, attempt: int | None = None, after: LogLine | None = None, follow: Literal[True]
+    ) -> FollowedLogs: ...
+    async def alogs(
+        self, *, attempt: int | None = None, after: LogLine | None = None, limit: int = 1000, follow: bool = False
+    ) -> list[LogLine] | FollowedLogs:
+        """Do as `logs`, for code that awaits; `async for` works with `job.logs(follow=True)` itself."""
+        if follow:
+            return FollowedLogs(self._app, self.id, attempt, after)
+        return await self._alogs(attempt=attempt, after=after, limit=limit)
+
+    @verb
+    def _logs(self, *, attempt: int | None, after: LogLine | None, limit: int) -> Verb[list[LogLine]]:
         job = yield from self._known()
         return (yield from logs_of(self._app, job, attempt=attempt, after=after, limit=limit))
 
-    alogs = twin(logs)
-
-    def follow_logs(self, *, attempt: int | None = None, after: LogLine | None = None) -> FollowedLogs:
-        """Return what the job logs as it comes, for `for` or `async for`; it ends when the job is over.
-
-        attempt, after: as `logs` takes them. Iterating raises JobNotFound, CodecError.
-        """
-        return FollowedLogs(self._app, self.id, attempt, after)
+    _alogs = twin(_logs)
 
     # ── bad items ────────────────────────────────────────────────────────────────────────────────────
 

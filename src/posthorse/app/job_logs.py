@@ -36,7 +36,7 @@ class FollowedLogs:
         self._after = _checked(attempt, after)
 
     def __iter__(self) -> Iterator[LogLine]:
-        refuse_in_loop("`for … in job.follow_logs()`", "write `async for`")
+        refuse_in_loop("`for … in job.logs(follow=True)`", "write `async for`")
         after, is_over = self._after, False
         while True:
             for after in drive(self._next(after)):  # noqa: B020  # the last line is where the next page begins

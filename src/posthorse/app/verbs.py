@@ -175,7 +175,8 @@ def twin(blocking: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P]
 
 
 def _in_words(steps: Callable[P, Verb[T]]) -> tuple[str, str]:
-    return f"{steps.__name__}()", f"use `await ….a{steps.__name__}()`"
+    name = steps.__name__.removeprefix("_")  # of a part that the method of that name calls
+    return f"{name}()", f"use `await ….a{name}()`"
 
 
 def _as_users_see_it(steps: Callable[P, Verb[T]]) -> Callable[P, Verb[T]]:

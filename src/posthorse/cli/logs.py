@@ -74,7 +74,7 @@ def _chosen(app: Posthorse, job: str, attempt: int | None, last: int | None, *, 
         after = found[-1] if found else None
     if follow:
         try:
-            yield from app.get_job(job).follow_logs(attempt=attempt, after=after)
+            yield from app.get_job(job).logs(attempt=attempt, after=after, follow=True)
         except KeyboardInterrupt:
             say("The job goes on.")
         return
