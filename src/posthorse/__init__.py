@@ -13,10 +13,10 @@ if typing.TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.command_bus import CommandBus
     from posthorse.app.commands import Command
-    from posthorse.app.finding import Count, Page, Searched
     from posthorse.app.job import Job
     from posthorse.app.jobs import Jobs
     from posthorse.app.kind import Call, Kind
+    from posthorse.app.page import Count, Page, Searched
     from posthorse.app.queues import Queue
     from posthorse.app.schedules import Schedule
     from posthorse.errors import (
@@ -172,9 +172,9 @@ _HOMES = {
     "Posthorse": "posthorse.app.client",
     "CommandBus": "posthorse.app.command_bus",
     "Command": "posthorse.app.commands",
-    "Count": "posthorse.app.finding",
-    "Page": "posthorse.app.finding",
-    "Searched": "posthorse.app.finding",
+    "Count": "posthorse.app.page",
+    "Page": "posthorse.app.page",
+    "Searched": "posthorse.app.page",
     "Job": "posthorse.app.job",
     "Jobs": "posthorse.app.jobs",
     "Call": "posthorse.app.kind",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import posthorse as ph
-from posthorse.app import options as typed
+from posthorse.app import option_types as typed
 from posthorse.app.kind import Overrides
 from posthorse.app.schedules import add_schedule
 from posthorse.rules.options.option import Place

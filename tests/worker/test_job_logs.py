@@ -16,7 +16,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.rules.tuning import Tuning
-from posthorse.worker.base.capture import CAPTURING
+from posthorse.worker.base.log_capture import CAPTURING
 from tests.project import Project
 from tests.waiting import until, until_state
 from tests.worker import telling_jobs as isolated

@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 
 import posthorse as ph
-from posthorse.worker.base.capture import JOB
 from posthorse.worker.base.job_fields import JobLabel
+from posthorse.worker.base.log_capture import JOB
 from posthorse.worker.base.log_formats import JsonFormat, LogfmtFormat, TextFormat, formatter_for
 from posthorse.worker.running import end_lines
 from posthorse.worker.running.end_lines import EndLines

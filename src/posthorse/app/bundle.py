@@ -26,7 +26,7 @@ from posthorse.worker.checkpoints.context import Context
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
-    from posthorse.app.options import UsingOptions
+    from posthorse.app.option_types import UsingOptions
     from posthorse.rules.middleware import AroundEnqueue, AroundJob
 
 P = ParamSpec("P")

@@ -36,7 +36,7 @@ from posthorse.store.admission import Admission
 from posthorse.store.store import Store
 
 if TYPE_CHECKING:
-    from posthorse.app.options import SettingOptions
+    from posthorse.app.option_types import SettingOptions
     from posthorse.views.figures import By, Figures
     from posthorse.worker.embedded import EmbeddedWorker
 

@@ -26,7 +26,7 @@ from posthorse.store.patience import is_in_loop
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
-    from posthorse.app.options import JobOptions, UsingOptions
+    from posthorse.app.option_types import JobOptions, UsingOptions
     from posthorse.worker.checkpoints.context import Context
 
 C = TypeVar("C")

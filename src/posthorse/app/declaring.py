@@ -19,7 +19,7 @@ from posthorse.rules.registry import Registered
 if TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
     from posthorse.app.command_bus import CommandBus
-    from posthorse.app.options import QueueOptions, ScheduleOptions
+    from posthorse.app.option_types import QueueOptions, ScheduleOptions
     from posthorse.app.schedules import Schedule
 
 P = ParamSpec("P")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from posthorse.app.event_observing import ObservingEvents
     from posthorse.app.listeners import Listening
     from posthorse.app.observers import Observing
-    from posthorse.app.options import ObserverOptions
+    from posthorse.app.option_types import ObserverOptions
     from posthorse.rules.events import Heard
     from posthorse.rules.job_events import JobEvent, Missed
     from posthorse.rules.middleware import AroundEnqueue, AroundJob
@@ -176,7 +176,7 @@ class TakesHooks(Parts, TakesMiddleware):
         For something that also ends, such as a pool of connections, `ph.depends(…, scope="process")` is simpler. Raises
         InvalidOption.
         """
-        self.registry.life_cycle.add_on_start(function)
+        self.registry.process_hooks.add_on_start(function)
         return function
 
     def on_stop(self, function: Callable[[], R], /) -> Callable[[], R]:
@@ -188,7 +188,7 @@ class TakesHooks(Parts, TakesMiddleware):
         functions registered with `atexit` run. Each may take 3 s and all together 5 s. Errors are logged and do not
         stop the end. Raises InvalidOption.
         """
-        self.registry.life_cycle.add_on_stop(function)
+        self.registry.process_hooks.add_on_stop(function)
         return function
 
     def _add_around(self, function: AroundJob) -> None:

@@ -22,9 +22,9 @@ from posthorse.rules.job_events import EventFilter
 from posthorse.rules.stream_cursor import Cursor, why_unreadable
 from posthorse.rules.watched import Wanted, union
 from posthorse.store.event_reading import Placed, events_of, wanted
-from posthorse.store.helper_thread import HelperThread
 from posthorse.store.operations.stream import mark_tick, read_page, stream_state
 from posthorse.store.operations.telling import learn, queues_and_watchers, unwatch, watch
+from posthorse.store.thread_on_demand import ThreadOnDemand
 
 if TYPE_CHECKING:
     from posthorse.rules.packing import Packing
@@ -74,7 +74,7 @@ class Hub:
         self._interval = store.tuning.events_interval
         self._guard = threading.RLock()
         self._followers: dict[Follower, None] = {}
-        self._thread = HelperThread(self._guard, "posthorse-events")
+        self._thread = ThreadOnDemand(self._guard, "posthorse-events")
         self._roused = threading.Event()
         self._name = f"process {uuid4().hex}"
         self._at: Cursor | None = None

@@ -14,7 +14,7 @@ from posthorse.rules.registry import Registered, make_kind_options, register
 from posthorse.worker.checkpoints.context import Context
 
 if TYPE_CHECKING:
-    from posthorse.app.options import JobOptions
+    from posthorse.app.option_types import JobOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")

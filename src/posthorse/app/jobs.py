@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from posthorse.app.finding import Count, Page, count_of, exact_count_of, page_of, walk
+from posthorse.app.finding import count_of, exact_count_of, page_of, walk
 from posthorse.app.job import Job
+from posthorse.app.page import Count, Page
 from posthorse.app.verbs import Verb, adrive, commit, drive, look_over, twin, verb
 from posthorse.rules.durations import Duration
 from posthorse.rules.lifecycle import Request

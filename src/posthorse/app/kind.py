@@ -33,7 +33,7 @@ from posthorse.rules.unique import Unique, check_names, fingerprint, identity_of
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
-    from posthorse.app.options import UsingOptions
+    from posthorse.app.option_types import UsingOptions
     from posthorse.rules.middleware import AroundEnqueue, AroundJob
     from posthorse.store.connections import UserConnection
 

@@ -16,7 +16,7 @@ from posthorse.store.operations.queues import change_queue, live_layers, reset_q
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
-    from posthorse.app.options import QueueOptions
+    from posthorse.app.option_types import QueueOptions
 
 LIMITS = frozenset({"rate", "concurrency"})
 MIN_PAUSE, MAX_PAUSE = 0.01, 0.25

@@ -73,7 +73,7 @@ from posthorse.store.operations.runners import next_due
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.unserved import Unserved
 from posthorse.store.operations.unserved import unserved as unserved_jobs
-from posthorse.store.postgres.locks import Obstacles, obstacles
+from posthorse.store.postgres.obstacles import Obstacles, obstacles
 from posthorse.store.sqlite.side_files import index_of, log_of
 
 if TYPE_CHECKING:

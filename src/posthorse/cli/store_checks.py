@@ -17,7 +17,7 @@ from posthorse.app.store_origin import Apart
 from posthorse.cli.file_checks import FileFacts, Holder
 from posthorse.cli.wording import span
 from posthorse.store.migrate import SCHEMA_VERSION
-from posthorse.store.postgres.locks import HeldLock
+from posthorse.store.postgres.obstacles import HeldLock
 
 Health = Mapping[str, str | int | float | None]
 

@@ -25,9 +25,9 @@ from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
 from posthorse.store.patience import wait_as, worker_waiting
 from posthorse.worker.base import printing, signals
-from posthorse.worker.base.capture import RECORDER, capture
 from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.base.launch import import_before_the_project, inherited_socket
+from posthorse.worker.base.log_capture import RECORDER, capture
 from posthorse.worker.base.log_lines import configure_logging, hear_from
 from posthorse.worker.base.process import end_gracefully
 from posthorse.worker.base.stop import StopSignal
@@ -195,7 +195,7 @@ class ChildMain:
     async def _life_of(self, app: Posthorse) -> ProcessLife:
         """Return the life of an application in this process, which begins before its first job. Raises InvalidCall."""
         if app not in self._lives:
-            life = ProcessLife(app.registry.life_cycle, app.store.tuning)
+            life = ProcessLife(app.registry.process_hooks, app.store.tuning)
             try:
                 await life.start()
             except (Exception, SystemExit) as error:

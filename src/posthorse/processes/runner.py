@@ -75,7 +75,7 @@ class RunnerMain:
     async def main(self) -> int:
         """Start the application, serve, and let the application end; return the exit code."""
         wait_as(self._waiting)
-        life = ProcessLife(self._app.registry.life_cycle, self._app.store.tuning)
+        life = ProcessLife(self._app.registry.process_hooks, self._app.store.tuning)
         try:
             await life.start()
         except (Exception, SystemExit):

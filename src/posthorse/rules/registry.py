@@ -13,12 +13,12 @@ from posthorse.errors import DuplicateKind, InvalidOption, UnknownKind
 from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.arguments.unstorable_results import never_stored
 from posthorse.rules.job import DEFAULT_QUEUE, checked_name
-from posthorse.rules.life_cycle import LifeCycle
 from posthorse.rules.limits import Concurrency, Rate, Sequence
 from posthorse.rules.middleware import Middleware
 from posthorse.rules.namesakes import place_of
 from posthorse.rules.options.given import checked_of_job
 from posthorse.rules.packing import PLAIN
+from posthorse.rules.process_hooks import ProcessHooks
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.resources import Resources
 from posthorse.rules.retention import Keep
@@ -93,7 +93,7 @@ class Registry:
     def __init__(self) -> None:
         self.queues = DeclaredQueues()
         self.middleware = Middleware()
-        self.life_cycle = LifeCycle()
+        self.process_hooks = ProcessHooks()
         self.packing = PLAIN
         self._by_name: dict[str, Registered] = {}
         self.schedules: dict[str, Declared] = {}

@@ -21,8 +21,8 @@ import msgspec
 
 from posthorse.errors import OutcomeUnknown, StoreError
 from posthorse.store.base import Operation, QuerySteps, TryAgain
-from posthorse.store.helper_thread import HelperThread
 from posthorse.store.reentry import alone
+from posthorse.store.thread_on_demand import ThreadOnDemand
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -46,7 +46,7 @@ class Committer:
         self._waiting: deque[_Ticket[object]] = deque()
         self._leader: _Ticket[object] | None = None
         self._is_closed = False
-        self._thread = HelperThread(self._guard, "posthorse-store")
+        self._thread = ThreadOnDemand(self._guard, "posthorse-store")
         self._wanted: SimpleQueue[bool] = SimpleQueue()
 
     def run(self, operation: Operation[T]) -> T:

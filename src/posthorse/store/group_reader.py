@@ -19,9 +19,9 @@ from typing import Protocol, TypeAlias, TypeVar
 from posthorse.clock import monotonic
 from posthorse.errors import StoreError
 from posthorse.store.base import Operation, StoreAway
-from posthorse.store.helper_thread import HelperThread
 from posthorse.store.patience import Retries, pause
 from posthorse.store.reentry import alone
+from posthorse.store.thread_on_demand import ThreadOnDemand
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class GroupReader:
     def __init__(self, read: TryRead) -> None:
         self._read = read
         self._guard = threading.Lock()
-        self._thread = HelperThread(self._guard, "posthorse-reads")
+        self._thread = ThreadOnDemand(self._guard, "posthorse-reads")
         self._arrivals: Arrivals = SimpleQueue()
 
     async def aread(self, operation: Operation[T]) -> T:

@@ -28,13 +28,13 @@ from posthorse.store.address import backend_of, shown
 from posthorse.store.backend import Backend
 from posthorse.store.base import Operation
 from posthorse.store.committer import Committer
+from posthorse.store.ensure_schema import OwnSchema
 from posthorse.store.error_signature import ErrorSignature
 from posthorse.store.group_reader import GroupReader
 from posthorse.store.joined_transactions import ForeignTransaction, JoinedTransaction
 from posthorse.store.looks import MAX_WAIT, LookThreads, TimeAllowed
 from posthorse.store.migrate import Tell
 from posthorse.store.operations.lanes import lane_ids
-from posthorse.store.own_schema import OwnSchema
 from posthorse.store.patience import Deadline, Waiting, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
 from posthorse.store.user_connections.base import ConnectionAdapter, completed

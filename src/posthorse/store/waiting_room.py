@@ -20,10 +20,10 @@ from msgspec.structs import replace
 
 from posthorse.clock import monotonic
 from posthorse.rules.waiting_pace import APART, MAX_PAUSE, CallerPace, LookPace
-from posthorse.store.helper_thread import HelperThread
 from posthorse.store.operations.read import over
 from posthorse.store.patience import Deadline, Waiting
 from posthorse.store.reentry import alone, uninterrupted
+from posthorse.store.thread_on_demand import ThreadOnDemand
 from posthorse.store.watch import Watch
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class WaitingRoom:
         self._store = store
         self._guard = threading.Lock()
         self._callers: dict[_Caller, None] = {}
-        self._thread = HelperThread(self._guard, "posthorse-waiting-room")
+        self._thread = ThreadOnDemand(self._guard, "posthorse-waiting-room")
         self._rouse: Callable[[], object] | None = None
         """Wakes the thread; None without one, and while it starts."""
         self._has_news = False

@@ -60,7 +60,7 @@ class HandRunner:
         self._store = store
         self._attempts = attempts
         self._runner = make_runner(registry, queues=(), labels=labels, concurrency=1, worker="tests")
-        self._life = ProcessLife(registry.life_cycle, store.tuning)
+        self._life = ProcessLife(registry.process_hooks, store.tuning)
         self._lives = False
         self._executor = InProcessExecutor(
             store,

@@ -25,7 +25,7 @@ from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner
 from posthorse.store.store import Store
 from posthorse.version import VERSION
-from posthorse.worker.base.capture import OFF
+from posthorse.worker.base.log_capture import OFF
 from posthorse.worker.base.log_lines import hear_from
 from posthorse.worker.claiming.claiming import Claiming, Suspects
 from posthorse.worker.claiming.one_job import OneJob

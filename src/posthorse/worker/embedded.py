@@ -199,7 +199,7 @@ class EmbeddedWorker:
         self._loop = asyncio.get_running_loop()
         if self._is_stopping:
             self._told.set()
-        life = ProcessLife(self._registry.life_cycle, self._store.tuning)
+        life = ProcessLife(self._registry.process_hooks, self._store.tuning)
         await life.start()
         try:
             while await self._work_until_lost(life.resources):

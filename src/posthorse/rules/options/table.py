@@ -1,8 +1,8 @@
 """The table of options: the name of each, where it may be given, its check, and the line that documents it.
 
 The options of `@app.job`, `using`, `app.on`, `app.queue`, files, settings and the command line follow from it, and so
-do `help()` and the tables in the documents. Type checkers cannot read it, so `posthorse.app.options` repeats the names
-and lines with their types; a test compares the two.
+do `help()` and the tables in the documents. Type checkers cannot read it, so `posthorse.app.option_types` repeats the
+names and lines with their types; a test compares the two.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from posthorse.clock import monotonic
-from posthorse.store.helper_thread import HelperThread
+from posthorse.store.thread_on_demand import ThreadOnDemand
 
 IDLE_SECONDS = 5.0
 
@@ -19,7 +19,7 @@ class Deadlines:
         self._changed = threading.Condition()
         self._pending: dict[int, tuple[float, Callable[[], None]]] = {}
         self._last = 0
-        self._thread = HelperThread(self._changed, "posthorse-deadlines")
+        self._thread = ThreadOnDemand(self._changed, "posthorse-deadlines")
 
     @contextmanager
     def limit(self, seconds: float, overdue: Callable[[], None]) -> Iterator[None]:

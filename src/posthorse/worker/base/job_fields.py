@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from posthorse.telemetry.tracing import trace_id
-from posthorse.worker.base.capture import JOB, OWN_FIELDS, RECORDER, TRACE_ID
+from posthorse.worker.base.log_capture import JOB, OWN_FIELDS, RECORDER, TRACE_ID
 
 
 class JobLabel(str):

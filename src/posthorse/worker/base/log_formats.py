@@ -11,8 +11,8 @@ from typing import Literal, TextIO
 import msgspec
 
 from posthorse.rules.values.texts import storable
-from posthorse.worker.base.capture import JOB, extra_of, message_in, traceback_in
 from posthorse.worker.base.job_fields import fields_of
+from posthorse.worker.base.log_capture import JOB, extra_of, message_in, traceback_in
 from posthorse.worker.base.loggers import OF_JOBS
 
 LogFormat = Literal["text", "json", "logfmt"]

@@ -11,7 +11,7 @@ from itertools import count
 from typing import TextIO, cast
 
 from posthorse.rules.job_logs import MAX_LINE, StoredLine, encode_line
-from posthorse.worker.base.capture import JOB, RECORDER, JobInContext, Recorder
+from posthorse.worker.base.log_capture import JOB, RECORDER, JobInContext, Recorder
 
 LOGGER = "print"
 """The logger that lines have that were printed."""

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from posthorse.worker.base.capture import JobInContext
+from posthorse.worker.base.log_capture import JobInContext
 
 
 def is_loaded() -> bool:

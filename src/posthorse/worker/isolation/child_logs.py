@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from posthorse.clock import monotonic
 from posthorse.rules.job_logs import HEAD_LINES
-from posthorse.worker.base.capture import OFF, JobInContext
+from posthorse.worker.base.log_capture import OFF, JobInContext
 from posthorse.worker.isolation.messages import Logged
 
 PAUSE = 0.1

@@ -29,8 +29,8 @@ from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
 from posthorse.telemetry.tracing import is_traced
 from posthorse.worker.base import structlog_fields
-from posthorse.worker.base.capture import JOB
 from posthorse.worker.base.evidence import evidence_of
+from posthorse.worker.base.log_capture import JOB
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.context import AboutJob, Context
 from posthorse.worker.checkpoints.journal import Journal

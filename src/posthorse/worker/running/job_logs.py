@@ -21,7 +21,7 @@ from posthorse.rules.registry import KindOptions
 from posthorse.store.operations.job_logs import DroppedPart, LogChanges, LogPart, write_logs
 from posthorse.store.store import Store
 from posthorse.worker.base import printing
-from posthorse.worker.base.capture import OFF, JobInContext, begin, end
+from posthorse.worker.base.log_capture import OFF, JobInContext, begin, end
 from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")

@@ -12,7 +12,7 @@ import inspect
 import logging
 from collections.abc import Coroutine
 
-from posthorse.rules.life_cycle import Hook, LifeCycle, name_of
+from posthorse.rules.process_hooks import Hook, ProcessHooks, name_of
 from posthorse.rules.tuning import Tuning
 from posthorse.worker.base.unanswered_calls import comes_within, in_a_thread
 from posthorse.worker.running.process_resources import ProcessResources
@@ -26,15 +26,15 @@ STOP_WITHIN = 5.0
 class ProcessLife:
     """The life of one runner, embedded worker or child process; made inside its running loop."""
 
-    def __init__(self, life_cycle: LifeCycle, tuning: Tuning) -> None:
+    def __init__(self, process_hooks: ProcessHooks, tuning: Tuning) -> None:
         self.resources = ProcessResources()
-        self._life_cycle = life_cycle
+        self._process_hooks = process_hooks
         self._tuning = tuning
         self._is_started = False
 
     async def start(self) -> None:
         """Call what must run before the first job. Raises what it raises; then nothing is called at the end."""
-        for function in self._life_cycle.on_start:
+        for function in self._process_hooks.on_start:
             try:
                 await _called(function)
             except BaseException as error:
@@ -51,7 +51,7 @@ class ProcessLife:
         until = loop.time() + STOP_WITHIN
         each = self._tuning.stop_time
         await self.resources.close(each=each, within=STOP_WITHIN)
-        for function in reversed(self._life_cycle.on_stop):
+        for function in reversed(self._process_hooks.on_stop):
             await _ends(
                 f"{name_of(function)}, a function of on_stop,", _stopped(function), min(each, until - loop.time())
             )

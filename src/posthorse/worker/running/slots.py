@@ -20,8 +20,8 @@ from posthorse.rules.emitter import Emitter
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.runners import Runner
-from posthorse.worker.base.capture import CAPTURING, RECORDER, capture
 from posthorse.worker.base.evidence import evidence_of
+from posthorse.worker.base.log_capture import CAPTURING, RECORDER, capture
 from posthorse.worker.claiming.claim_values import ClaimedJob
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors

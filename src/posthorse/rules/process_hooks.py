@@ -11,7 +11,7 @@ from posthorse.rules.values.type_mismatch import short
 Hook = Callable[[], object]
 
 
-class LifeCycle:
+class ProcessHooks:
     """The functions of `app.on_start` and `app.on_stop`, in the order of their declaration."""
 
     def __init__(self) -> None:

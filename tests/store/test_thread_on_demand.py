@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from posthorse.store import helper_thread
-from posthorse.store.helper_thread import HelperThread
+from posthorse.store import thread_on_demand
 from posthorse.store.operations.read import over
 from posthorse.store.sqlite.deadline import Deadlines
+from posthorse.store.thread_on_demand import ThreadOnDemand
 from tests.store.yard import Yard
 from tests.waiting import until
 
@@ -35,7 +35,7 @@ def ctrl_c(request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
     is_made: bool = request.param
     kind = type("Interrupted", (Interrupted,), {"is_made": is_made})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(helper_thread, "threading", _Threading(kind))
+        patch.setattr(thread_on_demand, "threading", _Threading(kind))
         yield patch.undo
 
 
@@ -100,7 +100,7 @@ def test_deadlines_are_watched_after_an_interrupted_start(ctrl_c: Callable[[], N
 
 def test_thread_starts_once_and_again_when_it_was_forgotten() -> None:
     guard, runs = threading.Lock(), threading.Semaphore(0)
-    thread = HelperThread(guard, "helper")
+    thread = ThreadOnDemand(guard, "helper")
     for _ in range(2):
         with guard:
             thread.start(runs.release)

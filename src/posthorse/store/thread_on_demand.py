@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 
-class HelperThread:
+class ThreadOnDemand:
     """One thread at a time, for an owner that holds `guard` while it calls `start`, `forget` and `is_there`.
 
     Ctrl-C may interrupt the start: then the owner has no thread, and a thread that was made all the same ends at once.
