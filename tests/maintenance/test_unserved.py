@@ -47,8 +47,9 @@ def test_a_gap_is_reported_at_the_second_look_once_and_again_when_it_comes_back(
 
     assert told() == []
     assert told() == [
-        "jobs of the kind resize wait in the queue media: no living worker knows its kind 'resize'; start one whose "
-        "application has the kind; after a rename, keep the old name with aliases=[…]: "
+        "jobs of the kind resize wait in the queue media: no living worker knows its kind 'resize'; restart the "
+        "workers, which may have imported older code, or start one whose application has the kind (after a rename, "
+        "keep the old name with aliases=[…]): "
         "posthorse worker --app MODULE:APP"
     ]
     assert told() == []

@@ -172,7 +172,7 @@ def test_an_address_that_is_taken_ends_the_worker_and_says_why(project: Project)
         port = other.getsockname()[1]
         with project.working("--listen", str(port)) as worker:
             assert worker.process.wait(60) == 2
-            assert f"cannot listen on '{port}': Address already in use" in worker.log
+            assert f"cannot listen on '{port}': Address already in use; choose" in worker.log
 
 
 # ── probes ───────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.durations import MAX_DURATION, Duration, as_text, as_timedelta
+from posthorse.rules.durations import MAX_DURATION, Duration, as_text, as_timedelta, lasted
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,10 @@ def test_text_comes_back_as_nearly_the_same_duration(seconds: int) -> None:
     again = as_timedelta(as_text(timedelta(seconds=seconds)), name="x").total_seconds()
     assert again <= seconds
     assert again >= seconds * 0.95 or seconds - again < 60
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0s"), (0, "0s"), (0.0001, "<1ms"), (0.002, "2ms"), (0.9996, "1s"), (75, "1m15s")]
+)
+def test_what_something_took_has_one_form(seconds: float, text: str) -> None:
+    assert lasted(seconds) == text

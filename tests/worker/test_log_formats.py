@@ -12,11 +12,14 @@ from typing import cast
 import pytest
 
 import posthorse as ph
+from posthorse.rules.job import JobError, State
+from posthorse.rules.lifecycle import Spent, Transition
+from posthorse.version import VERSION
 from posthorse.worker.base.job_fields import JobLabel
 from posthorse.worker.base.log_capture import JOB
 from posthorse.worker.base.log_formats import JsonFormat, LogfmtFormat, TextFormat, formatter_for
 from posthorse.worker.running import end_lines
-from posthorse.worker.running.end_lines import EndLines
+from posthorse.worker.running.end_lines import EndLines, log_failure
 from posthorse.worker.running.running_job import RunningJob
 from tests.project import Project
 
@@ -49,12 +52,11 @@ def test_json_has_an_object_for_each_record(in_job: None) -> None:
         "job_id",
         "kind",
         "attempt",
-        "tenant",
         "user",
         "odd",
     ]
     assert (told["level"], told["logger"], told["message"]) == ("WARNING", "shop", "3 people")
-    assert (told["job_id"], told["kind"], told["attempt"], told["tenant"]) == ("mine", "mail", 2, None)
+    assert (told["job_id"], told["kind"], told["attempt"]) == ("mine", "mail", 2)
     assert (told["user"], told["odd"]) == (7, [1])
     assert told["time"].endswith("Z")
 
@@ -125,9 +127,9 @@ def test_every_line_of_a_worker_is_in_its_format(project: Project) -> None:
         with pytest.raises(ph.JobFailed):
             fails.result(timeout=60)
         assert worker.stop() == 0
-    lines = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
-    others = [line for line in worker.log.splitlines() if not line.startswith("{")]
-    assert all(line.startswith(("posthorse ", "  ")) for line in others), others
+    lines = [json.loads(line) for line in worker.log.splitlines()]
+    assert lines[0]["message"] == f"posthorse {VERSION} starts"
+    assert (lines[0]["processes"], lines[0]["kinds"]) == (1, ["apart", "fails"])
     by_message = {line["message"]: line for line in lines}
     assert by_message["of the job"]["job_id"] == fails.id
     assert by_message["of a child"]["job_id"] == apart.id
@@ -213,7 +215,7 @@ def test_logging_of_django_leaves_the_worker_and_the_logs_of_jobs(project: Proje
             job.result(timeout=60)
         assert worker.stop() == 0
     assert f"OURS INFO shop.mail [{job.id}] of the job" in worker.log
-    assert f"OURS ERROR posthorse.worker [{job.id}] job {job.id} (fails, attempt 1): failed in 1 attempt" in worker.log
+    assert f"OURS ERROR posthorse.worker [{job.id}] job {job.id} (fails): failed in 1 attempt" in worker.log
     assert [line.message for line in job.logs()] == ["of the job"]
 
 
@@ -253,9 +255,9 @@ def test_of_very_many_jobs_that_complete_only_a_few_are_logged(
     with caplog.at_level(logging.INFO, "posthorse.worker"):
         asyncio.run(main())
     told = [record.getMessage() for record in caplog.records]
-    assert told[0] == "job 1 (mail, attempt 1): completed in 0.250 s"
+    assert told[0] == "job 1 (mail, attempt 1): completed in 250ms"
     assert told[end_lines.MAX_LINES :] == [
-        "job 1002 (mail, attempt 1): completed in 0.250 s",
+        "job 1002 (mail, attempt 1): completed in 250ms",
         f"{1_001 - end_lines.MAX_LINES} more jobs completed within a second",
     ]
 
@@ -264,3 +266,40 @@ def test_completed_jobs_cost_a_comparison_below_that_level(caplog: pytest.LogCap
     with caplog.at_level(logging.WARNING, "posthorse.worker"):
         EndLines().completed(completed(1))
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "error", "told"),
+    [
+        (
+            "attempt 1 of 3 failed",
+            JobError("TimeoutError", ""),
+            "(mail): attempt 1 of 3 failed, after 2ms: TimeoutError",
+        ),
+        (
+            "failed in 3 attempts",
+            JobError("ValueError", "no"),
+            "(mail): failed in 3 attempts, after 2ms: ValueError: no",
+        ),
+        (
+            "gave up: InvalidCall would come again: the call itself is wrong",
+            JobError("posthorse.errors.InvalidCall", "no such kind"),
+            "(mail, attempt 1): gave up, after 2ms: posthorse.errors.InvalidCall: no such kind "
+            "(InvalidCall would come again: the call itself is wrong)",
+        ),
+        (
+            "gave up: no such user",
+            JobError("posthorse.GiveUp", "no such user"),
+            "(mail, attempt 1): gave up, after 2ms: posthorse.GiveUp: no such user",
+        ),
+    ],
+)
+def test_a_failure_is_told_once_with_its_error(
+    caplog: pytest.LogCaptureFixture, reason: str, error: JobError, told: str
+) -> None:
+    [running] = completed(1)
+    transition = Transition(state=State.FAILED, event="failed", spent=Spent(), reason=reason, error=error)
+    log_failure(running, transition, 0.002)
+    [record] = caplog.records
+    assert record.getMessage() == f"job 1 {told}"
+    assert json.loads(JsonFormat().format(record))["attempt"] == 1

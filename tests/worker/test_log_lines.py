@@ -120,7 +120,7 @@ def test_lines_tell_of_which_job_they_are(project: Project) -> None:
             job.result(timeout=60)
         assert worker.stop() == 0
     log = worker.log
-    assert f"posthorse.worker: job {failing.id} (in_thread, attempt 1): failed in 1 attempt, after 0." in log
+    assert f"posthorse.worker: job {failing.id} (in_thread): failed in 1 attempt, after " in log
     assert f"posthorse.job: from ctx.log [job {failing.id} (in_thread), attempt 1]" in log
     for kind, job in {"in_thread": failing, **completing}.items():
         assert f"shop: from the shop [job {job.id} ({kind}), attempt 1]\n" in log
@@ -134,4 +134,4 @@ def test_beginnings_and_ends_are_told_on_demand(project: Project) -> None:
         job.result(timeout=60)
         assert worker.stop() == 0
     assert f"job {job.id} (on_loop, attempt 1) begins" in worker.log
-    assert re.search(rf"job {job.id} \(on_loop, attempt 1\) ended after \d+\.\d+ s: returned", worker.log)
+    assert re.search(rf"job {job.id} \(on_loop, attempt 1\) ended after <?\d+(ms|s): returned", worker.log)

@@ -51,7 +51,9 @@ def test_slices_take_the_wanted_time_also_after_a_restart(app: ph.Posthorse, mon
     assert set(before[7:] + after[:-1]) == {50}
 
 
-def test_a_slice_that_times_out_is_halved_down_to_the_item_at_fault(app: ph.Posthorse) -> None:
+def test_a_slice_that_times_out_is_halved_down_to_the_item_at_fault(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
+) -> None:
     """Item 5 hangs in any slice. Every timeout halves the current slice; committed slices double it again."""
     sizes: list[list[int]] = []
 
@@ -68,6 +70,8 @@ def test_a_slice_that_times_out_is_halved_down_to_the_item_at_fault(app: ph.Post
         job = long.enqueue()
         assert job.result(timeout=30) == 8
     assert sizes == [[8], [4, 4], [2], [1, 2], [1, 2]]
+    told = "1 attempt ended within the slice after None; trying it with 4 items"
+    assert any(told in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.parametrize("slice_time", [None, "1h"])

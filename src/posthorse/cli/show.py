@@ -247,7 +247,8 @@ def _progress(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
         return
     if left(progress) and progress.eta is not None and progress.eta_range is not None:
         earliest, latest = (clock_time(at, now) for at in progress.eta_range)
-        yield "done at", f"{clock_time(progress.eta, now)} ({earliest} to {latest}), {left(progress)}"
+        between = "" if earliest == latest else f" ({earliest} to {latest})"
+        yield "done at", f"{clock_time(progress.eta, now)}{between}, {left(progress)}"
     elif left(progress):
         yield "to do", f"{left(progress)} of work"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from posthorse.cli.screen import clean
-from posthorse.rules.durations import as_text
+from posthorse.rules.durations import lasted
 from posthorse.rules.job import State, Status
 from posthorse.rules.progress import Progress
 
@@ -27,7 +27,7 @@ MARKS: dict[State, tuple[str, str]] = {
 
 def span(duration: timedelta) -> str:
     """Return a duration in the two largest units: "2d3h", "45s", "250ms"; never negative."""
-    return as_text(max(timedelta(0), duration))
+    return lasted(duration.total_seconds())
 
 
 def short_span(duration: timedelta) -> str:
@@ -71,8 +71,8 @@ def left(progress: Progress, *, with_range: bool = False) -> str:
     text = f"{_forecast(progress.remaining)} left"
     if not with_range or progress.eta is None or progress.eta_range is None:
         return text
-    earliest, latest = (at - progress.eta + progress.remaining for at in progress.eta_range)
-    return f"{text} ({_forecast(earliest)} to {_forecast(latest)})"
+    earliest, latest = (_forecast(at - progress.eta + progress.remaining) for at in progress.eta_range)
+    return text if earliest == latest else f"{text} ({earliest} to {latest})"
 
 
 def _forecast(duration: timedelta) -> str:

@@ -68,7 +68,8 @@ def unserved_checks(unserved: Sequence[Unserved], unknown_for: timedelta) -> Ite
         yield find(
             "kinds",
             f"no living worker knows: {_listed(unknown)}; the first has waited for {span(unknown_for)}",
-            "start a worker whose application has these kinds; after a rename, keep the old one with aliases=[…]",
+            "restart the workers, which may have imported older code, or start one whose application has these kinds; "
+            "after a rename, keep the old one with aliases=[…]",
         )
     else:
         yield ok("kinds", "every kind that waits is known to a worker")

@@ -104,7 +104,7 @@ def worker(
                 "kinds": sorted(app.registry),
             }
         )
-    else:
+    elif log_format == "text":  # in other formats it is a record of the log
         _greet(app, queues, labels, processes, concurrency)
     return supervise(
         named,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -61,9 +62,10 @@ def listen(text: str) -> socket.socket:
         family, *_, address = found[0]
         return socket.create_server(address, family=family)
     except OSError as error:
+        number = error.errno or 0  # asyncio and sockets put the address into their words once more
+        why = os.strerror(number) if number > 0 else error.strerror or error
         raise InvalidOption(
-            f"cannot listen on {short(text)}: {error.strerror or error}; choose another address, or stop the program "
-            "that listens there"
+            f"cannot listen on {short(text)}: {why}; choose another address, or stop the program that listens there"
         ) from error
 
 

@@ -45,6 +45,7 @@ from posthorse.rules.job import Lane
 from posthorse.rules.namesakes import Serving
 from posthorse.store.operations.tallies import Counted
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
+from posthorse.version import VERSION
 from posthorse.worker.assembly import begin_maintenance, make_heart
 from posthorse.worker.base.launch import current_folder
 from posthorse.worker.base.log_formats import LogFormat
@@ -95,6 +96,8 @@ def supervise(
         app = load_application(target)
         if url is not None:
             lead_to(app, url)
+        if log_format != "text":  # people were told on the terminal
+            log.info("posthorse %s starts", VERSION, extra=_told_at_start(app, queues, labels, processes, concurrency))
         if (stores := apart(app)) is not None:
             log.warning("%s; %s", *stores)
         listening = None if listen_at is None else _listen(listen_at)
@@ -118,6 +121,13 @@ def supervise(
     finally:
         app.close()
         supervisor.shutdown.is_over.set()
+
+
+def _told_at_start(
+    app: Posthorse, queues: Sequence[str], labels: Sequence[str], processes: int, concurrency: int
+) -> dict[str, object]:
+    plan = {"queues": list(queues), "labels": list(labels), "processes": processes, "concurrency": concurrency}
+    return {"store": app.store.where, **plan, "kinds": sorted(app.registry)}
 
 
 def _listen(address: str) -> socket.socket:

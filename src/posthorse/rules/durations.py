@@ -37,7 +37,7 @@ def as_timedelta(value: Duration, *, name: str) -> timedelta:
 def as_text(span: timedelta) -> str:
     """Return the shortest text that a user would write: "1h30m", "45s", "250ms"."""
     seconds = span.total_seconds()
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{round(seconds * 1000)}ms" if seconds else "0s"
     left = round(seconds)
     parts: list[str] = []
@@ -46,6 +46,12 @@ def as_text(span: timedelta) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts[:2])
+
+
+def lasted(seconds: float) -> str:
+    """Return how long something took, as all messages show it: "<1ms", "250ms", "1m30s"; never negative."""
+    text = as_text(timedelta(seconds=max(0.0, seconds)))
+    return "<1ms" if text == "0ms" else text
 
 
 def _parse(text: str, name: str) -> timedelta:

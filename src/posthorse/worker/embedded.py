@@ -179,7 +179,8 @@ class EmbeddedWorker:
             finally:
                 close_in_time(loop, threads, 0 if self.is_unanswered else LAST_WORDS)
         except BaseException as error:
-            log.critical("the worker ended: %r; leaving its block raises this", error)
+            if self._started.is_set():  # else entering the block raises it
+                log.critical("the worker ended: %r; leaving its block raises this", error)
             self._failure = error
         finally:
             self._started.set()

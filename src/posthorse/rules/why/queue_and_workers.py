@@ -73,7 +73,8 @@ def why_unserved(
             code=Code.NO_KIND,
             sentence=f"No living worker knows its kind {kind!r}{hint}.",
             facts={"kind": kind, "nearest": nearest[0] if nearest else None, "workers": workers_of(alive)},
-            advice="start one whose application has the kind; after a rename, keep the old name with aliases=[…]",
+            advice="restart the workers, which may have imported older code, or start one whose application has the "
+            "kind (after a rename, keep the old name with aliases=[…])",
             command=start,
             start=unknown,
         )

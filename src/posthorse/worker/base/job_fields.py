@@ -21,6 +21,12 @@ class JobLabel(str):
         label.fields = {"job_id": job, "kind": kind, "attempt": attempt, "tenant": tenant}
         return label
 
+    def without_attempt(self) -> JobLabel:
+        """Name the job alone, for lines that tell the attempt themselves; the fields are the same."""
+        label = JobLabel(f"job {self.fields['job_id']} ({self.fields['kind']})")
+        label.fields = self.fields
+        return label
+
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
     """Return `job_id`, `kind`, `attempt`, `tenant`, `trace_id` of the job that a record is about; nothing without one.

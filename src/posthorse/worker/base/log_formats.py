@@ -60,7 +60,7 @@ class LogfmtFormat(logging.Formatter):
     """Names and values, in the same order as in JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(f"{_name(name)}={_value(value)}" for name, value in _told(record).items() if value is not None)
+        return " ".join(f"{_name(name)}={_value(value)}" for name, value in _told(record).items())
 
 
 def _told(record: logging.LogRecord) -> dict[str, object]:
@@ -71,7 +71,7 @@ def _told(record: logging.LogRecord) -> dict[str, object]:
         "logger": record.name,
         "message": _whole(message),
         "process": record.process,
-        **fields_of(record),
+        **{name: value for name, value in fields_of(record).items() if value is not None},
     }
     for name, value in {**fields, **extra_of(record)}.items():
         told.setdefault(_whole(name), _plain(value))

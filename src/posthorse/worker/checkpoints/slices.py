@@ -153,12 +153,12 @@ class Slices(Generic[T]):
         left = None if state.total is None else max(1, state.total - state.done)
         size = self._plan.sizes.begin(state.size, cut_short, left)
         log.warning(
-            "job %s: %d attempts ended within the slice after %r%s; trying it with %d items",
+            "job %s: %s ended within the slice after %r%s; trying it with %s",
             self._journal.job,
-            cut_short.timeouts + cut_short.interruptions,
+            _counted(cut_short.timeouts + cut_short.interruptions, "attempt"),
             state.cursor,
             f" of loop {self._plan.name!r}" if self._plan.name else "",
-            size.items,
+            _counted(size.items, "item"),
         )
         return size
 
@@ -197,3 +197,7 @@ class _AsyncLoop(AsyncIterator[Batch[T]]):
     async def aclose(self) -> None:
         """Leave the loop."""
         self._steps.close()
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -21,6 +21,7 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.failpoints import failpoint
+from posthorse.rules.durations import lasted
 from posthorse.rules.error_groups import group_of
 from posthorse.rules.events import Ending
 from posthorse.rules.gates import budget_of
@@ -43,7 +44,6 @@ from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout
 from posthorse.rules.tallies import what_happened
-from posthorse.rules.values.texts import one_line
 from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.finish import (
@@ -60,11 +60,11 @@ from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.operations.telling import NOTHING
 from posthorse.store.store import Store
 from posthorse.worker.base.trial_write import takes_writes
-from posthorse.worker.running.end_lines import EndLines
+from posthorse.worker.running.end_lines import EndLines, log_failure
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.job_logs import NO_LOGS, JobLogs
 from posthorse.worker.running.running_job import RunningJob
-from posthorse.worker.running.settler import MAX_TOLD, Settler, unstorable
+from posthorse.worker.running.settler import Settler, unstorable
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 from posthorse.worker.running.tallying import Tallying
 from posthorse.worker.running.telling import Telling
@@ -247,20 +247,11 @@ class Completer:
         if not applied:
             log.warning(TAKEN_OVER, running.label)
         elif transition.error is not None:
-            message = one_line(transition.error.message, MAX_TOLD)
-            log.log(
-                logging.ERROR if transition.state.is_final else logging.WARNING,
-                "%s: %s, after %.3f s: %s: %s",
-                running.label,
-                transition.reason,
-                seconds,
-                transition.error.type,
-                message,
-            )
+            log_failure(running, transition, seconds)
         elif isinstance(outcome, Unfit):
             self._tell_of_misfit(running, transition)
         elif not isinstance(outcome, Stopped):
-            log.info("%s: %s, after %.3f s", running.label, transition.reason, seconds)
+            log.info("%s: %s, after %s", running.label, transition.reason, lasted(seconds))
 
     def _tell_of_misfit(self, running: RunningJob, transition: Transition) -> None:
         """Log a warning once for each kind: thousands of such jobs may be retried for days."""

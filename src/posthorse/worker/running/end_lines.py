@@ -1,4 +1,4 @@
-"""The lines of a worker's log about jobs that completed: each of them, or of very many in a second only a few."""
+"""The lines of a worker's log about jobs that ended. Of very many that complete in a second, only a few have one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,31 @@ import logging
 from collections.abc import Sequence
 
 from posthorse.clock import monotonic
+from posthorse.rules.durations import lasted
+from posthorse.rules.lifecycle import Transition
+from posthorse.rules.values.texts import one_line
 from posthorse.worker.running.running_job import RunningJob
+from posthorse.worker.running.settler import MAX_TOLD
 
 log = logging.getLogger("posthorse.worker")
 
 MAX_LINES = 20
 """Lines in a second; the other jobs are counted."""
+
+
+def log_failure(running: RunningJob, transition: Transition, seconds: float) -> None:
+    """Log that an attempt failed: what follows, how long it took, its error, and why it is not tried again."""
+    level = logging.ERROR if transition.state.is_final else logging.WARNING
+    error = transition.error
+    if error is None or not log.isEnabledFor(level):
+        return
+    what, _, why = (transition.reason or "failed").partition(": ")
+    label = running.label.without_attempt() if "attempt" in what else running.label
+    message = one_line(error.message, MAX_TOLD)
+    told = f"{error.type}: {message}" if message else error.type
+    if why and why not in told:
+        told += f" ({why})"
+    log.log(level, "%s: %s, after %s: %s", label, what, lasted(seconds), told)
 
 
 class EndLines:
@@ -33,7 +52,7 @@ class EndLines:
         room = MAX_LINES - self._told
         shown = jobs if len(jobs) <= room else jobs[:room]
         for running in shown:
-            log.info("%s: completed in %.3f s", running.label, running.seconds)
+            log.info("%s: completed in %s", running.label, lasted(running.seconds))
         self._told += len(shown)
         if len(jobs) > len(shown):
             if not self._untold:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from posthorse.clock import monotonic, until_tick
 from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.failpoints import failpoint
+from posthorse.rules.durations import lasted
 from posthorse.rules.lifecycle import Stopped
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner, held_by
@@ -260,7 +261,8 @@ class JobLoop:
             self._prefetch.observe(running.seconds)
             self._completer.put(running, outcome)
             if tells_all:
-                log.debug("%s ended after %.3f s: %s", running.label, running.seconds, type(outcome).__name__.lower())
+                how = type(outcome).__name__.lower()
+                log.debug("%s ended after %s: %s", running.label, lasted(running.seconds), how)
         if self._ended.has_left_gates:
             self._ended.has_left_gates = False
             self._claiming.reopen()
