@@ -102,7 +102,7 @@ class Drained:
 
 
 @dataclass(slots=True)
-class AttemptLog:
+class DrainLog:
     """The attempts of one drain while it runs. It hears of their ends, and of errors before the worker stores them."""
 
     ran: list[Attempted] = field(default_factory=list[Attempted])

@@ -15,7 +15,7 @@ from posthorse.rules.search.budget import first_window
 from posthorse.rules.search.keywords import make_filter
 from posthorse.store.operations import read
 from posthorse.store.operations.finding import route
-from posthorse.testing.attempts import AttemptLog, Drained, Left
+from posthorse.testing.attempts import Drained, DrainLog, Left
 from posthorse.testing.hand_runner import HandRunner
 from posthorse.worker.running.execution import FromThread
 from posthorse.worker.running.threads import CallRunner
@@ -42,12 +42,12 @@ async def drain(
     due: bool,
     at_most: int | None,
     maintains: bool = True,
-) -> tuple[Drained, AttemptLog]:
+) -> tuple[Drained, DrainLog]:
     """Run jobs of these applications; return what was done, and the log of its attempts.
 
     `maintains`: whether what is due now is looked for first, as schedules and jobs whose time has come.
     """
-    attempts = AttemptLog()
+    attempts = DrainLog()
     runners = [HandRunner(app, calls, attempts) for app in apps]
     limit = MAX_ATTEMPTS if at_most is None else at_most
     left: list[Left] = []

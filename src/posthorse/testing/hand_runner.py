@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 from math import ceil, inf
 
 from posthorse.app.client import Posthorse
@@ -28,7 +29,7 @@ from posthorse.rules.lifecycle import Lost, Outcome, Policy, Returned
 from posthorse.rules.middleware import Layer, RunningAttempt
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.store.operations.runners import NextDue, next_due, register, retire
-from posthorse.testing.attempts import AttemptLog
+from posthorse.testing.attempts import DrainLog
 from posthorse.testing.crashes import Crash
 from posthorse.worker.assembly import make_logs, make_runner, make_stages
 from posthorse.worker.claiming.claim_values import Claim, ClaimRequest, LookAgain
@@ -53,7 +54,7 @@ MAX_TURNS = 1_000
 class HandRunner:
     """The runner of one application, for one drain. Must be made inside a running event loop."""
 
-    def __init__(self, app: Posthorse, calls: CallRunner[FromThread], attempts: AttemptLog) -> None:
+    def __init__(self, app: Posthorse, calls: CallRunner[FromThread], attempts: DrainLog) -> None:
         store, registry, settings = app.store, app.registry, app.settings
         labels = [f"{name}={value}" for name, value in _labels_of(registry.queues).items()]
         self._app = app
@@ -75,6 +76,7 @@ class HandRunner:
         executors = Executors(registry, in_process=self._executor, isolated=self._executor)
         logs = make_logs(store, registry, settings, self._runner)
         self._stages = make_stages(store, registry, settings, self._runner, executors, logs)
+        self._capturing = ExitStack()
         self._stages.ended.call(self._take_ended)
         self._ended: list[tuple[RunningJob, Outcome]] = []
         self._has_news = asyncio.Event()
@@ -99,17 +101,19 @@ class HandRunner:
     async def start(self) -> None:
         """Register, so that the store leases jobs to it."""
         await self._store.arun(register(self._runner, lease=LEASE))
+        self._capturing.enter_context(self._stages.logs.capturing())
         self._completing = asyncio.create_task(self._stages.completer.run())
 
     async def stop(self) -> None:
         """Write what it counted, and take it out of the store again."""
         self._hears_no_more()
-        await self._stages.completer.close()
-        if self._completing is not None:
-            await self._completing
-        await self._stages.tallying.write()
-        await self._life.stop()
-        await self._executor.close()
+        with self._capturing:  # until here
+            await self._stages.completer.close()
+            if self._completing is not None:
+                await self._completing
+            await self._stages.tallying.write()
+            await self._life.stop()
+            await self._executor.close()
         await self._store.arun(retire(self._runner.id))
 
     async def maintain(self) -> None:
