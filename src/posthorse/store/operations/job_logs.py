@@ -78,7 +78,7 @@ def log_parts(
     job: str, *, epoch: int, number: int, attempt: int | None, limit: int
 ) -> QuerySteps[list[StoredPart] | None]:
     """Return parts of a job in order, from the one that holds this line; None if the job does not exist."""
-    found = yield from LOG_PARTS(job=job, epoch=epoch, number=number, attempt=attempt or 0, limit=limit)
+    found = yield from LOG_PARTS(job=job, epoch=epoch, number=number, attempt=attempt, limit=limit)
     if not found and (yield from outcome(job).start()) is None:
         return None
     return found
@@ -87,7 +87,7 @@ def log_parts(
 @operation
 def last_log_parts(job: str, *, attempt: int | None, limit: int) -> QuerySteps[list[StoredPart] | None]:
     """Return the last parts of a job, the last one first; None if the job does not exist."""
-    found = yield from LAST_LOG_PARTS(job=job, attempt=attempt or 0, limit=limit)
+    found = yield from LAST_LOG_PARTS(job=job, attempt=attempt, limit=limit)
     if not found and (yield from outcome(job).start()) is None:
         return None
     return found

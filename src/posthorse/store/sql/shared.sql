@@ -615,17 +615,17 @@ ON CONFLICT (job, epoch, part) DO NOTHING
 DELETE FROM @logs WHERE (job, epoch, part) IN (SELECT r.job, r.epoch, r.part FROM {rows})
 
 -- ## log_parts
--- Return parts of a job in order, from the one that holds a line; attempt 0 is any.
+-- Return parts of a job in order, from the one that holds a line; those of one attempt, if it is given.
 SELECT epoch, part, attempt, lines FROM @logs
 WHERE job = :job AND (epoch, part) >= (:epoch, coalesce((
         SELECT max(p.part) FROM @logs p WHERE p.job = :job AND p.epoch = :epoch AND p.part <= :number), 0))
-    AND (CAST(:attempt AS int) = 0 OR attempt = :attempt)
+    AND (CAST(:attempt AS int) IS NULL OR attempt = :attempt)
 ORDER BY epoch, part LIMIT :limit
 
 -- ## last_log_parts
--- Return the last parts of a job, the last one first; attempt 0 is any.
+-- Return the last parts of a job, the last one first; those of one attempt, if it is given.
 SELECT epoch, part, attempt, lines FROM @logs
-WHERE job = :job AND (CAST(:attempt AS int) = 0 OR attempt = :attempt)
+WHERE job = :job AND (CAST(:attempt AS int) IS NULL OR attempt = :attempt)
 ORDER BY epoch DESC, part DESC LIMIT :limit
 
 -- ── runners ────────────────────────────────────────────────────────────────────────────────────────
