@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -47,6 +49,24 @@ def test_plain_jobs_run_in_the_thread_of_the_test_where_no_loop_runs(kit: pt.Kit
     finally:
         shop.app.registry.middleware.remove(welcome.kind)
     assert seen == [threading.current_thread()]
+
+
+def test_a_drain_keeps_what_jobs_log_and_leaves_logging_as_it_was(kit: pt.Kit) -> None:
+    before, stream = list(logging.root.handlers), sys.stdout
+
+    def tell(attempt: ph.RunningAttempt) -> object:
+        logging.getLogger("shop").warning("said")
+        yield
+
+    welcome.around(tell)  # type: ignore[arg-type]
+    try:
+        job = welcome.enqueue(1)
+        kit.drain()
+    finally:
+        shop.app.registry.middleware.remove(welcome.kind)
+    assert [line.message for line in job.logs()] == ["said"]
+    assert logging.root.handlers == before
+    assert sys.stdout is stream
 
 
 def test_a_long_job_goes_slice_by_slice(kit: pt.Kit) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import signal
+import sys
 import threading
+from typing import TextIO, cast
 
 import posthorse as ph
 from posthorse.rules.tuning import Tuning
@@ -55,6 +58,22 @@ def forks() -> None:
 @app.job(isolation="process", max_attempts=1, capture_print=True)
 def prints() -> None:
     print("printed")  # noqa: T201
+
+
+class Wrapped(io.TextIOBase):
+    """A stream around another, as libraries put it in the place of `sys.stdout`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str, /) -> int:
+        return self.stream.write(text)
+
+
+@app.job(isolation="process", max_attempts=1, capture_print=True)
+def prints_without_end() -> None:
+    print("no end", end="")  # noqa: T201
+    sys.stdout = cast("TextIO", Wrapped(sys.stdout))
 
 
 @app.job(isolation="process", max_attempts=1, logs=False)

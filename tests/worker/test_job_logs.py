@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import logging.config
+import logging.handlers
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.rules.tuning import Tuning
+from posthorse.worker.base import printing
 from posthorse.worker.base.log_capture import CAPTURING
 from tests.project import Project
 from tests.waiting import until, until_state
@@ -283,6 +285,41 @@ def test_what_isolated_jobs_print(apart: ph.Posthorse) -> None:
     assert said(job) == ["printed"]
 
 
+def test_what_a_job_prints_last_is_kept_without_an_end_of_the_line(store_url: str) -> None:
+    app = ph.Posthorse(store_url, tuning=SOON)
+
+    def tell() -> None:
+        print("50 %", end="")  # noqa: T201
+
+    def fail() -> None:
+        print("50 %", end="")  # noqa: T201
+        raise ValueError("no good")
+
+    async def atell() -> None:
+        print("whole\n50 %", end="")  # noqa: T201
+
+    jobs = [
+        app.job(kind="tell", capture_print=True)(tell).enqueue(),
+        app.job(kind="fail", capture_print=True, max_attempts=2, backoff=0)(fail).enqueue(),
+        app.job(kind="atell", capture_print=True)(atell).enqueue(),
+        app.job(kind="quiet")(tell).enqueue(),
+    ]
+    with app.worker():
+        for job in jobs:
+            until_state(job, "completed", "failed")
+        assert printing.BEGUN == {}
+    assert [said(job) for job in jobs] == [["50 %"], ["50 %", "50 %"], ["whole", "50 %"], []]
+    app.close()
+
+
+def test_what_isolated_jobs_print_last(apart: ph.Posthorse) -> None:
+    jobs = [isolated.prints_without_end.enqueue() for _ in range(3)]
+    with apart.worker(concurrency=1):
+        for job in jobs:
+            job.result(timeout=30)
+    assert [said(job) for job in jobs] == [["no end"]] * 3, "once, although the job wraps the stream"
+
+
 # ── what is kept, and for which attempt ──────────────────────────────────────────────────────────────
 
 
@@ -486,6 +523,25 @@ def test_the_logging_of_the_application_is_left_as_it_was(app: ph.Posthorse) -> 
         mail.enqueue().result(timeout=30)
         assert CAPTURING in logging.root.handlers
     assert logging.root.handlers == before
+
+
+def test_basic_config_with_force_while_a_worker_runs(app: ph.Posthorse) -> None:
+    before = list(logging.root.handlers)
+    heard = logging.handlers.BufferingHandler(100)
+
+    @app.job
+    def mail() -> None:
+        log.warning("said")
+
+    with app.worker():
+        mail.enqueue().result(timeout=30)
+        logging.basicConfig(handlers=[heard], force=True)
+        job = mail.enqueue()
+        job.result(timeout=30)
+    after, logging.root.handlers[:] = list(logging.root.handlers), before
+    assert said(job) == ["said"]
+    assert after == [heard]
+    assert "said" in [record.getMessage() for record in heard.buffer]
 
 
 UNCONFIGURED = """

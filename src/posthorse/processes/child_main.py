@@ -24,10 +24,10 @@ from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
 from posthorse.store.patience import wait_as, worker_waiting
-from posthorse.worker.base import printing, signals
+from posthorse.worker.base import log_capture, printing, signals
 from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.base.launch import import_before_the_project, inherited_socket
-from posthorse.worker.base.log_capture import RECORDER, capture
+from posthorse.worker.base.log_capture import RECORDER
 from posthorse.worker.base.log_lines import configure_logging, hear_from
 from posthorse.worker.base.process import end_gracefully
 from posthorse.worker.base.stop import StopSignal
@@ -41,11 +41,10 @@ from posthorse.worker.isolation.messages import (
     ChildPlan,
     Ready,
     StopRequest,
-    ToRunner,
     Withdraw,
     next_to_child,
-    packed,
 )
+from posthorse.worker.isolation.runner_channel import RunnerChannel
 from posthorse.worker.running.execution import FromThread, evidence, run
 from posthorse.worker.running.process_life import ProcessLife
 from posthorse.worker.running.process_resources import ProcessResources
@@ -102,20 +101,21 @@ class ChildMain:
 
     def __init__(self, plan: ChildPlan, channel: socket.socket, told: BinaryIO) -> None:
         self._plan = plan
-        self._channel = channel
         self._told = told
         self._apps: dict[CodeLocation, Posthorse] = {}
         self._lives: dict[Posthorse, ProcessLife] = {}
         self._turn: JobInChild | None = None
         self._turns: asyncio.Queue[JobInChild | None] = asyncio.Queue()
         self._threads = Threads[FromThread](1)
-        self._sending = threading.Lock()
+        self._send = RunnerChannel(channel).send
         self._logs = ChildLogs(self._send)
+        self._captures_print = False
 
     async def main(self) -> None:
         """Run jobs until the runner closes the channel."""
         loop = asyncio.get_running_loop()
         RECORDER.set(self._logs)
+        log_capture.begin()
         try:
             await self._life_of(self._application(self._plan.location, self._plan.kind))
         except PosthorseError as error:
@@ -146,15 +146,17 @@ class ChildMain:
         try:
             outcome, is_reusable = await self._outcome_of(turn, app.store.where, app.registry, life.resources)
         finally:
+            printing.finish(turn.claimed.job, turn.claimed.epoch)
             self._logs.end()
         slices = 0 if turn.journal is None else turn.journal.slices_committed
         return ChildEnded(outcome, turn.stop.request, slices, held(), is_reusable)
 
     def _begin_logs(self, turn: JobInChild) -> None:
         begin, claimed = turn.begin, turn.claimed
-        capture()
+        log_capture.capture()
         hear_from(begin.log_level)
-        if begin.captures_print:
+        if begin.captures_print and not self._captures_print:
+            self._captures_print = True
             printing.begin()
         self._logs.begin(
             claimed.job, claimed.epoch, begin.log_level, tenant=begin.tenant, keeps_prints=begin.captures_print
@@ -233,13 +235,6 @@ class ChildMain:
         turn.stop.ask(asked.request)
         if asked.is_urgent and (is_news or asked.request == "shutdown"):
             loop.call_soon_threadsafe(turn.interrupt)
-
-    def _send(self, message: ToRunner) -> None:
-        try:
-            with self._sending:
-                self._channel.sendall(packed(message))
-        except OSError:
-            os._exit(1)  # the runner is gone; the reaper ends this process
 
 
 def main(descriptor: int) -> None:

@@ -108,12 +108,12 @@ def end(user: int) -> None:
 
 
 def capture() -> None:
-    """Add the handler wherever records of jobs may arrive, unless it is there.
+    """Add the handler wherever records of jobs may arrive, unless it is there or no runner captures.
 
     That is the root logger, and loggers that pass nothing on to it. A configuration of the application's may have
     removed it: call this again now and then.
     """
-    if CAPTURING in logging.root.handlers:
+    if not _open or CAPTURING in logging.root.handlers:
         return
     logging.root.addHandler(CAPTURING)
     for logger in list(logging.Logger.manager.loggerDict.values()):

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable
 from itertools import count
-from typing import TextIO, cast
+from typing import NamedTuple, TextIO, cast
 
 from posthorse.rules.job_logs import MAX_LINE, StoredLine, encode_line
 from posthorse.worker.base.log_capture import JOB, RECORDER, JobInContext, Recorder
@@ -17,21 +17,32 @@ LOGGER = "print"
 """The logger that lines have that were printed."""
 
 
+class BegunLine(NamedTuple):
+    """A line that a job has begun to print."""
+
+    job: JobInContext
+    recorder: Recorder
+    text: str
+
+
+BEGUN: dict[tuple[str, int], BegunLine] = {}
+"""Lines without an end, by job and epoch. `finish` takes them out."""
+
+_lock = threading.RLock()
+
+
 class Tee:
     """A stream in the place of `sys.stdout`: passes everything on, and whole lines of jobs to their recorder."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self._lock = threading.RLock()
-        self._begun: dict[JobInContext, str] = {}
-        """Lines without an end, by their job."""
 
     def write(self, text: str) -> int:
         """Write to the stream, and keep what belongs to a job."""
         written = self.stream.write(text)
         job, recorder = JOB.get(), RECORDER.get()
         if job is not None and recorder is not None and recorder.keeps_prints_of(job):
-            self._take(job, recorder, text)
+            _take(job, recorder, text)
         return written
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -41,16 +52,6 @@ class Tee:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.stream, name)
-
-    def _take(self, job: JobInContext, recorder: Recorder, text: str) -> None:
-        with self._lock:
-            *lines, rest = (self._begun.pop(job, "") + text).split("\n")
-            if rest:
-                self._begun[job] = rest[-MAX_LINE:]
-        if recorder.level_of(job) > logging.INFO:
-            return
-        for line in lines:
-            recorder.take(job, encode_line(StoredLine(int(time.time() * 1e6), "INFO", LOGGER, line, None, None)))
 
 
 _users = count()
@@ -72,3 +73,28 @@ def end(user: int) -> None:
     stream = cast("TextIO | Tee", sys.stdout)
     if not _open and isinstance(stream, Tee):
         sys.stdout = stream.stream
+
+
+def finish(job: str, epoch: int) -> None:
+    """Keep what an attempt printed last without an end of the line. Call this before its recorder drops its lines."""
+    with _lock:
+        begun = BEGUN.pop((job, epoch), None)
+    if begun is not None:
+        _keep(begun.job, begun.recorder, (begun.text,))
+
+
+def _take(job: JobInContext, recorder: Recorder, text: str) -> None:
+    id, _, _, epoch = job
+    with _lock:
+        begun = BEGUN.pop((id, epoch), None)
+        *lines, rest = (text if begun is None else begun.text + text).split("\n")
+        if rest:
+            BEGUN[id, epoch] = BegunLine(job, recorder, rest[-MAX_LINE:])
+    _keep(job, recorder, lines)
+
+
+def _keep(job: JobInContext, recorder: Recorder, lines: Iterable[str]) -> None:
+    if recorder.level_of(job) > logging.INFO:
+        return
+    for line in lines:
+        recorder.take(job, encode_line(StoredLine(int(time.time() * 1e6), "INFO", LOGGER, line, None, None)))

@@ -89,6 +89,7 @@ class ChildLogs:
 
     def _flush(self) -> None:
         if self._waiting and self._job is not None:
-            lines, self._waiting = self._waiting, []
+            emptied: list[bytes] = []  # made first: what the garbage collector runs meanwhile may log, too
+            lines, self._waiting = self._waiting, emptied
             self._sent_at = monotonic()
             self._send(Logged(*self._job, lines))

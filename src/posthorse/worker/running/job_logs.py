@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from posthorse.errors import CodecError, PosthorseError
@@ -158,20 +158,26 @@ class JobLogs:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def write_forever(self) -> None:
-        """Write what jobs log, at most once a second, until cancelled."""
-        capturing = begin()
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Take what jobs log and print in this process meanwhile."""
+        user = begin()
         printing_user = printing.begin() if self._listens_to_prints else None
         try:
+            yield
+        finally:
+            end(user)
+            if printing_user is not None:
+                printing.end(printing_user)
+
+    async def write_forever(self) -> None:
+        """Write what jobs log, at most once a second, until cancelled."""
+        with self.capturing():
             while True:
                 await self._news.wait()
                 await asyncio.sleep(self._interval)
                 self._news.clear()
                 await self.write()
-        finally:
-            end(capturing)
-            if printing_user is not None:
-                printing.end(printing_user)
 
     async def write(self) -> None:
         """Write what jobs logged. If the store does not take it now, it is written later."""

@@ -20,6 +20,7 @@ from posthorse.rules.emitter import Emitter
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.runners import Runner
+from posthorse.worker.base import printing
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.base.log_capture import CAPTURING, RECORDER, capture
 from posthorse.worker.claiming.claim_values import ClaimedJob
@@ -102,6 +103,8 @@ class Slots:
         """Give a job up; its slot stays taken until its code has ended. Return False if it ended before."""
         if self.running.get(running.claimed.job) is not running:
             return False
+        if printing.BEGUN:
+            printing.finish(running.claimed.job, running.claimed.epoch)
         del self.running[running.claimed.job]
         self.spoilt += 1
         return True
@@ -176,6 +179,8 @@ class Slots:
     def _end(self, running: RunningJob, outcome: Outcome) -> None:
         del self._tasks[running]
         running.heard = None
+        if printing.BEGUN:
+            printing.finish(running.claimed.job, running.claimed.epoch)
         if self.running.get(running.claimed.job) is running:
             del self.running[running.claimed.job]
             running.seconds = monotonic() - running.began
