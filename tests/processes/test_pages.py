@@ -9,7 +9,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 
 import pytest
@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from posthorse.errors import InvalidOption
 from posthorse.processes import http_server
+from posthorse.processes import probing as probing_module
 from posthorse.processes.http_server import HttpServer, Reply, checked_address, listen
 from posthorse.processes.probing import Probing
 from posthorse.rules.health import Health
@@ -192,6 +193,27 @@ def test_a_worker_lives_while_its_store_is_away() -> None:
     assert "canary" not in str(known)
 
 
+def test_why_the_store_cannot_be_read_is_in_the_log_once_and_on_no_page(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(probing_module, "LOOK_INTERVAL", 0.0)
+
+    async def asked() -> list[str]:
+        with closing(Store("postgresql://ada:canary@127.0.0.1:1/none")) as store:
+            probing = Probing(store, "here:1", lambda: {1}, lambda: False)
+            found: list[str] = []
+            while len(found) < 3:
+                [problem] = (await probing.health()).problems
+                if "gave no answer" not in problem:
+                    found.append(problem)
+        return found
+
+    assert asyncio.run(asked()) == ["the store cannot be read; see the log of the worker"] * 3
+    [record] = [one for one in caplog.records if one.name == "posthorse.worker"]
+    assert "127.0.0.1" in record.getMessage()
+    assert "canary" not in caplog.text
+
+
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -263,6 +285,46 @@ def test_a_client_that_sends_too_much_or_too_slowly_loses_its_connection(monkeyp
 def test_connections_beyond_the_most_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 0)
     assert served(b"GET /hello HTTP/1.1\r\n\r\n") == [b""]
+
+
+@pytest.mark.parametrize("size", [48_000, 8_000_000], ids=["fits-the-buffer", "does-not-fit"])
+def test_a_client_that_does_not_read_is_counted_and_loses_its_connection(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(http_server, "TIME_TO_READ", 1.0)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 1)
+    begun = asyncio.Event()
+
+    async def large(_: Mapping[str, str]) -> Reply:
+        begun.set()
+        return Reply(HTTPStatus.OK, b"x" * size)
+
+    async def run() -> tuple[bytes, bytes, int]:
+        listening = listen("0")
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        server = HttpServer(listening, {"/large": large, "/hello": _hello})
+        await server.start()
+        port = listening.getsockname()[1]
+        with closing(socket.socket()) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET /large HTTP/1.1\r\n\r\n")
+            await begun.wait()
+            refused = answer = await sent(port, b"GET /hello HTTP/1.1\r\n\r\n")
+            while not answer:
+                answer = await sent(port, b"GET /hello HTTP/1.1\r\n\r\n")
+            client.setblocking(False)
+            taken = 0
+            with suppress(ConnectionResetError):
+                while part := await asyncio.get_running_loop().sock_recv(client, 65_536):
+                    taken += len(part)
+        await server.close()
+        return refused, answer, taken
+
+    refused, answer, taken = asyncio.run(run())
+    assert refused == b""
+    assert answer.endswith(b"none")
+    assert taken < size
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -22,10 +21,10 @@ MAX_REQUEST = 16_384
 """Bytes of a request line with its headers."""
 
 MAX_CONNECTIONS = 32
-"""Connections that are answered at once; others wait for the kernel to accept them, or are closed."""
+"""Connections that are open at once, also those whose client does not read; others are closed."""
 
 TIME_TO_ASK, TIME_TO_READ = 5.0, 10.0
-"""Seconds in which a client must send its request, and take the answer."""
+"""Seconds in which a client must send its request, and take the answer; then the connection is dropped."""
 
 TEXT = "text/plain; charset=utf-8"
 LOOPBACK = "127.0.0.1"
@@ -98,13 +97,14 @@ class HttpServer:
         try:
             if self._open <= MAX_CONNECTIONS:
                 await self._answer(reader, writer)
+            writer.close()  # what the client did not take yet still goes out
+            async with asyncio.timeout(TIME_TO_READ):
+                await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             log.debug("a request for a page of the worker failed: %r", error)
         finally:
+            writer.transport.abort()  # does nothing to a connection that is closed
             self._open -= 1
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(TIME_TO_ASK):

@@ -1,12 +1,14 @@
 """Probes that a supervisor answers about its own worker: whether it lives, and whether it takes jobs.
 
 They conclude as `posthorse health` does (`rules/health`), from a look at the store that is at most a moment old. That a
-supervisor answers at all shows that its process runs.
+supervisor answers at all shows that its process runs. Anyone who reaches the pages reads the conclusions, so errors of
+the store, which name hosts and roles, are in the log alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Collection
 
@@ -26,6 +28,10 @@ MAX_WAIT = 0.7
 MAX_LOOK = 5.0
 """Seconds after which a look is ended."""
 
+UNREADABLE = "the store cannot be read; see the log of the worker"
+
+log = logging.getLogger("posthorse.worker")
+
 
 class Probing:
     """The probes of one worker. `pids`: the processes of its runners. `is_stopping`: whether it takes no more jobs."""
@@ -41,6 +47,8 @@ class Probing:
         self._look: asyncio.Task[None] | None = None
         self._found = StoreFound(None, "the store was not looked at yet")
         self._seen: list[RunnerSeen] | None = None
+        self._failed: type[PosthorseError] | None = None
+        """How the last look failed; None if it did not."""
 
     async def health(self) -> Health:
         """Conclude. All probes of a moment share one look."""
@@ -60,9 +68,13 @@ class Probing:
                 runners_of(worker=self._worker, host=socket.gethostname()), deadline=MAX_LOOK
             )
             self._found = StoreFound(None)
+            self._failed = None
         except PosthorseError as error:
             self._seen = None
-            self._found = StoreFound(None, str(error).partition("; find it with")[0])
+            self._found = StoreFound(None, UNREADABLE)
+            if self._failed is not type(error):  # once, not for every probe
+                log.warning("probes of this worker cannot read the store: %s", error)
+            self._failed = type(error)
         finally:
             self._due_at = monotonic() + LOOK_INTERVAL
             self._look = None

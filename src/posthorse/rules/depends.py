@@ -5,6 +5,7 @@ This module says what a user may write; `rules/resources` reads it, and the work
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Literal, TypeVar, overload
@@ -67,9 +68,15 @@ def depends(provider: Callable[..., Any], /, *, scope: Scope = "job") -> Any:
     """
     if not callable(provider):  # pyright: ignore[reportUnnecessaryComparison]
         raise InvalidOption(
-            f"ph.depends takes a function or class that makes the resource, not {short(provider)}; "
-            "write ph.depends(session) without calling it"
+            f"ph.depends takes a function or class that makes the resource, not {short(provider)}; {_remedy(provider)}"
         )
     if scope not in ("job", "process"):
         raise InvalidOption(f'scope is {short(scope)}; it must be "job" or "process"')
     return Dependency(provider, scope)
+
+
+def _remedy(given: object) -> str:
+    """Name the function if the caller called it: generators and coroutines know theirs."""
+    if inspect.isgenerator(given) or inspect.isasyncgen(given) or inspect.iscoroutine(given):
+        return f"write ph.depends({given.__name__}), without calling it"
+    return "pass the function itself, without calling it"

@@ -143,6 +143,7 @@ class MiddlewareRun(Generic[T]):
 
     what = "middleware"
     remedy = "raise an error to refuse, else yield once"
+    once = "yielded more than once; what it is around runs once"
 
     def __init__(self, function: Callable[..., object], subject: object) -> None:
         self._name = getattr(function, "__qualname__", repr(function))
@@ -210,7 +211,7 @@ class MiddlewareRun(Generic[T]):
         return InvalidCall(f"{self.what} {self._name}() ended without a yield; {self.remedy}")
 
     def _yielded_twice(self) -> InvalidCall:
-        return InvalidCall(f"{self.what} {self._name}() yielded more than once; what it is around runs once")
+        return InvalidCall(f"{self.what} {self._name}() {self.once}")
 
 
 class ResourceRun(MiddlewareRun[T]):
@@ -218,6 +219,7 @@ class ResourceRun(MiddlewareRun[T]):
 
     what = "provider"
     remedy = "it yields the resource once"
+    once = "must yield once, but yielded again; what comes after its yield cleans up"
 
     def __init__(self, steps: object, *, name: str) -> None:
         self._name = name

@@ -56,17 +56,22 @@ class TaskOfItsOwn:
         self._entered: asyncio.Future[object]
         self._leaving: asyncio.Future[BaseException | None]
         self._left: BaseException | None = None
+        self._is_within = False
         self._task: asyncio.Task[None]
 
     async def aenter(self) -> object:
-        """Enter it; return what it yields."""
+        """Enter it; return what it yields. If the caller is cancelled, its second half runs before this ends."""
         loop = asyncio.get_running_loop()
         self._entered, self._leaving = loop.create_future(), loop.create_future()
         self._task = loop.create_task(self._live())
         try:
             return await self._entered
-        except asyncio.CancelledError:
-            self._task.cancel()
+        except asyncio.CancelledError as error:
+            self._leaving.set_result(error)
+            if not self._is_within:  # else it is being left already, and must not be cancelled in that
+                self._task.cancel()
+            await asyncio.wait({self._task})
+            self._left = None
             raise
 
     async def aleave(self, error: BaseException | None) -> BaseException | None:
@@ -85,7 +90,9 @@ class TaskOfItsOwn:
             if not self._entered.done():
                 self._entered.set_exception(error)
             return
-        self._entered.set_result(value)
+        self._is_within = True
+        if not self._entered.done():  # else the caller was cancelled, and asks for the second half
+            self._entered.set_result(value)
         self._left = await self._run.aleave(await self._leaving)
 
 
