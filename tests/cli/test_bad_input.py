@@ -113,7 +113,8 @@ def test_file_that_fails_while_it_is_read_is_told(shop: Shop) -> None:
 
 READERS = (
     "jobs", "jobs --filter state:failed", "queues", "schedules", "workers", "watch", f"show {ID}", f"wait {ID}",
-    f"cancel {ID}", f"retry {ID}", "discard --all state:failed", "schedules pause report", "queues reset mail",
+    f"why {ID}", f"logs {ID}", f"logs -f {ID}", f"bad-items {ID}", "events", "events -f", "watch -f", f"cancel {ID}",
+    f"retry {ID}", "discard --all state:failed", "schedules pause report", "queues reset mail",
 )  # fmt: skip
 
 
@@ -127,7 +128,18 @@ def test_folder_that_is_not_there_is_not_made(shop: Shop, words: str) -> None:
 @pytest.mark.parametrize("words", READERS)
 def test_store_that_is_not_there_is_not_made(shop: Shop, words: str) -> None:
     result = shop.run(*words.split(), "--url", "sqlite:///fresh.db")
-    assert result.exit_code in (0, 3)
+    names_a_job_or_follows = ID in words or "-f" in words.split()
+    assert result.exit_code == (5 if names_a_job_or_follows else 0) or words.startswith("schedules pause")
+    if names_a_job_or_follows:
+        assert result.stderr == "Error: there is no file fresh.db: check the address\n"
+    assert is_untouched(shop)
+
+
+@pytest.mark.parametrize("words", [f"logs {ID}", "events -f"])
+def test_without_a_store_the_application_is_asked_for(shop: Shop, words: str) -> None:
+    assert "jobs.db: check the address, or name the application with --app module:app" in complaint(
+        shop, *words.split(), code=5
+    )
     assert is_untouched(shop)
 
 

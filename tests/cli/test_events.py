@@ -41,7 +41,7 @@ def test_it_follows_until_interrupted_and_reads_on_from_a_cursor(shop: Shop) -> 
 def test_it_says_why_there_is_nothing(shop: Shop) -> None:
     result = shop.run("events")
     assert (result.exit_code, result.stdout) == (Exit.OK, "")
-    assert "There are no events." in result.stderr
+    assert "There is no store at" in result.stderr
     shop.done("migrate")
     result = shop.run("events")
     assert (result.exit_code, result.stdout) == (Exit.OK, "")

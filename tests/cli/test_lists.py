@@ -36,7 +36,7 @@ def test_without_jobs_the_first_command_is_taught(shop: Shop) -> None:
 def test_who_only_looks_makes_no_store(shop: Shop) -> None:
     for words, code in ((["jobs"], 0), (["workers"], 0), (["watch"], 0), (["queues"], 0), (["doctor"], 5)):
         assert shop.run(*words).exit_code == code
-    assert shop.run("show", "0123456789ab").exit_code == 3
+    assert shop.run("show", "0123456789ab").exit_code == 5
     assert not list(shop.folder.glob("jobs.db*"))
 
 

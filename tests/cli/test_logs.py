@@ -47,7 +47,8 @@ def job(any_shop: Shop) -> str:
 
 
 def test_lines_are_shown_run_after_run(any_shop: Shop, job: str) -> None:
-    lines = any_shop.done("logs", job).splitlines()
+    heading, *lines = any_shop.done("logs", job).splitlines()
+    assert heading == "Attempt 1"
     assert lines[0][13:] == 'INFO    shop.mail: attempt 1 of many  user=7  name_of="a b"  tags=["x"]'
     assert lines[1][13:] == "ERROR   shop.mail: it failed"
     assert lines[2] == "    Traceback (most recent call last):"
@@ -100,7 +101,7 @@ def test_following_ends_with_the_job(any_shop: Shop) -> None:
         following = threading.Thread(target=follow)
         following.start()
         following.join(30)
-    assert [line.rpartition(" ")[2] for line in shown] == ["begun", "done"]
+    assert [line.rpartition(" ")[2] for line in shown] == ["1", "begun", "done"]
 
 
 def test_a_job_that_logged_nothing(any_shop: Shop) -> None:

@@ -293,3 +293,39 @@ def test_a_drained_queue_takes_no_new_run_and_lets_an_earlier_one_go_on(shop: Sh
     shop.done("queues", "drain", "default")
     result = shop.run("run", "slow", "40")
     assert (result.exit_code, result.stdout.strip()) == (0, "40")
+
+
+def test_what_on_start_raises_is_told_as_such(shop: Shop) -> None:
+    module = shop.folder / "shop.py"
+    before = module.read_text()
+    module.write_text(before + "\n\n@app.on_start\ndef up():\n    raise RuntimeError('no model')\n")
+    process = shop.start("run", "welcome", "7")
+    data, said = process.communicate(timeout=30)
+    assert (process.returncode, data) == (Exit.DEFECT, "")
+    [job] = shop.listed()
+    assert said.startswith(
+        "Error: up(), a function of on_start, raised RuntimeError: no model; so the job did not start"
+    )
+    assert f"--resume {job['id']}" in said
+    assert len(said.splitlines()) == 1
+    module.write_text(before)
+    process = shop.start("run", "welcome", "7")
+    assert process.communicate(timeout=30)[0] == '"welcome 7 "\n'
+    assert [each["id"] for each in shop.listed()] == [job["id"]]
+
+
+def test_hints_name_the_application_that_was_given(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSTHORSE_APP")
+    said = shop.run("run", "broken", "no luck", "--app", "shop:app").stderr
+    [job] = shop.listed("--app", "shop:app")
+    assert (
+        f"See `posthorse show {job['id']} --app shop:app`; `posthorse run --resume {job['id']} --app shop:app`" in said
+    )
+    other = shop.done("enqueue", "welcome", "7", "--app", "shop:app")
+    assert f"To do: posthorse why {other[-8:]} --app shop:app" in shop.done("show", other, "--app", "shop:app")
+    shop.done("cancel", other, "--app", "shop:app")
+    waiting = shop.done("enqueue", "welcome", "8", "--app", "shop:app")
+    why = shop.done("why", other, "--app", "shop:app", "--url", shop.url)
+    assert f"posthorse retry {other} --app shop:app --url {shop.url}" in why
+    with pytest.raises(TimeoutError, match=r"see `posthorse why \S+ --app shop:app`"):
+        shop.app.get_job(waiting).result(timeout=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -92,6 +93,8 @@ def test_forecast_below_a_second_does_not_flicker() -> None:
     assert left(progress) == "<1s left"
     assert left(progress, with_range=True) == "<1s left (<1s to 3s)"
     assert left(Progress(10, 10, 5.0, timedelta(0))) == ""
+    soon = replace(progress, eta_range=(NOW + timedelta(milliseconds=1), NOW + timedelta(milliseconds=900)))
+    assert left(soon, with_range=True) == "<1s left"
 
 
 def test_rates_keep_two_digits_where_they_are_small() -> None:

@@ -330,7 +330,11 @@ class Job(Generic[R]):
                 why = yield from self._why()
         except PosthorseError:
             return ""
-        return f": {clause(why.leading.sentence)}; see `posthorse why {self.id}`"
+        from posthorse.app.why import target_of  # here, as below
+
+        target = target_of(self._app)
+        named = "" if target is None else f" --app {target}"
+        return f": {clause(why.leading.sentence)}; see `posthorse why {self.id}{named}`"
 
     def _why(self) -> Verb[Why]:
         from posthorse.app.why import why_of  # here, because most processes never ask

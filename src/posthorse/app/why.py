@@ -98,7 +98,7 @@ def _own_gates(app: Posthorse, found: Found, queues: Mapping[str, QueueSettings]
 
 def _facts(app: Posthorse, found: Found, settings: QueueSettings, seen: Obstacles | None, target: str | None) -> Facts:
     row, at = found.job, found.at
-    name = (target or _target(app)) if row.kind in app.registry else None  # one that knows the kind
+    name = (target or target_of(app)) if row.kind in app.registry else None  # one that knows the kind
     facts = Facts(
         job=make_status(row, app.registry),
         now=moment(row.now),
@@ -129,7 +129,7 @@ def _with(facts: Facts, app: Posthorse, seen: Obstacles) -> Facts:
     )
 
 
-def _target(app: Posthorse) -> str | None:
+def target_of(app: Posthorse) -> str | None:
     """Return the name by which another process can import the application; None if there is none."""
     try:
         module, variable = place_of(app)

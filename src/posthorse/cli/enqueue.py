@@ -13,7 +13,7 @@ from posthorse.app.kind import Call, Kind
 from posthorse.cli.exits import Exit
 from posthorse.cli.options import as_using, job_options
 from posthorse.cli.screen import out, out_json, say
-from posthorse.cli.target import json_lines_option, open_application, target_options
+from posthorse.cli.target import again, json_lines_option, open_application, target_options
 from posthorse.cli.typed_arguments import Arguments, read_lines, read_words
 from posthorse.cli.wait import TimeLimit, wait_for
 from posthorse.errors import InvalidArgument, InvalidOption
@@ -105,4 +105,4 @@ def _report(jobs: Sequence[Job[object]], app: Posthorse, as_json: bool, *, has_k
         say(f"{why}: that is the earlier job.")
     elif sys.stderr is not None and sys.stderr.isatty():
         last = jobs[-1].id
-        say(f"Stored in {app.store.where}. Follow with: posthorse watch {last}")
+        say(f"Stored in {app.store.where}. Follow with: {again(f'posthorse watch {last}')}")

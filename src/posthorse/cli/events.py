@@ -11,7 +11,15 @@ from posthorse.cli.exits import Exit
 from posthorse.cli.job_lookup import short
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say, width
-from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_store, target_options
+from posthorse.cli.target import (
+    be_patient,
+    is_empty,
+    json_lines_of,
+    open_store,
+    raise_if_empty,
+    say_no_store,
+    target_options,
+)
 from posthorse.cli.wording import clock_time
 from posthorse.rules.job_events import JobEvent, Missed
 
@@ -39,7 +47,7 @@ NAME_COLUMNS = 14
 @click.option("-q", "--queue", metavar="NAME", help="Only jobs of this queue.")
 @click.option("--tenant", metavar="NAME", help="Only jobs of this tenant.")
 @target_options
-@json_lines_option
+@json_lines_of("event")
 def events(
     follow: bool,
     after: str | None,
@@ -63,8 +71,10 @@ def events(
     """
     check_names(kind=kind, queue=queue)
     app = open_store(target, url)
-    if not follow and is_empty(app):
-        say("There are no events.")
+    if follow:
+        raise_if_empty(app)
+    elif is_empty(app):
+        say_no_store(app)
         return Exit.OK
     found = app.events(after=after, names=names or None, kind=kind, queue=queue, tenant=tenant, follow=follow)
     count = 0

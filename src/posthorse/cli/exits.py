@@ -21,6 +21,10 @@ from posthorse.errors import (
 from posthorse.rules.job import State
 
 
+class StartFailed(Exception):
+    """A function of `on_start` raised, so this process ran no job."""
+
+
 class Exit(IntEnum):
     """The exit codes, on which scripts may rely."""
 

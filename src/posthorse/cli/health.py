@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from datetime import timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -13,7 +12,7 @@ from posthorse.app.client import Posthorse
 from posthorse.cli.exits import Exit
 from posthorse.cli.local_processes import belongs_to, look_at_process
 from posthorse.cli.screen import clean, out, out_json
-from posthorse.cli.target import find_store, is_empty, json_option, target_options
+from posthorse.cli.target import find_store, is_empty, json_option, no_file, target_options
 from posthorse.cli.time_limits import Looks, NoReply
 from posthorse.cli.wording import span
 from posthorse.errors import StoreError
@@ -126,7 +125,7 @@ def _look(app: Posthorse, named: Named | None, looks: Looks) -> HealthLook:
 
 def _look_at_store(app: Posthorse, named: Named | None) -> HealthLook:
     if is_empty(app):
-        return HealthLook(StoreFound(None, f"there is no file {Path(app.store.where)}: check the address"))
+        return HealthLook(StoreFound(None, no_file(app)))
     version = app.store.schema_version()
     if version != migrate.SCHEMA_VERSION:
         has = "no tables of Posthorse" if version is None else f"version {version} of the schema"

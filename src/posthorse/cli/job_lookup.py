@@ -17,7 +17,7 @@ from posthorse.app.client import Posthorse
 from posthorse.app.reading import make_status
 from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.screen import complain, out_json
-from posthorse.cli.target import is_empty
+from posthorse.cli.target import raise_if_empty
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption, InvalidTransition, JobNotFound, UsageError
 from posthorse.rules.job import Status
@@ -94,15 +94,17 @@ def short(job_id: str) -> str:
 
 
 def find_id(app: Posthorse, typed: str) -> str:
-    """Return the id of the only job that matches. Raises InvalidOption, click.UsageError, JobNotFound."""
+    """Return the id of the only job that matches.
+
+    Raises InvalidOption, click.UsageError, JobNotFound, StoreUnreachable.
+    """
     part = typed.strip().lower().removeprefix("…")
     if not _PART.fullmatch(part) or not MIN_PREFIX <= len(part) <= 36:
         raise InvalidOption(
             f"{typed[:60]!r} is not a job id; ids look like 01936f5e-7c1a-7d2b-8e3f-0123456789ab, and {MIN_PREFIX} "
             "characters of the beginning or the end are enough"
         )
-    if is_empty(app):
-        raise unknown(part)
+    raise_if_empty(app)
     if ids.is_id(part):
         return part
     found = _beginning_with(app, part) or _ending_with(app, part)

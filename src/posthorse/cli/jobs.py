@@ -13,7 +13,7 @@ from posthorse.cli.job_lookup import JobLook, find_id, look_at_those_left, short
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out_json, say, width
 from posthorse.cli.tables import Column, out_table
-from posthorse.cli.target import is_empty, json_option, open_store, target_options
+from posthorse.cli.target import is_empty, json_option, open_store, say_no_store, target_options
 from posthorse.cli.wording import MARKS, gist, short_span
 from posthorse.rules.job import State
 from posthorse.rules.search.budget import MAX_COUNT
@@ -116,9 +116,7 @@ def _print_no_store(app: Posthorse, *, as_json: bool) -> int:
     if as_json:
         out_json(PageView(jobs=(), next=None, searched=SearchedView(back_to=None, complete=True)))
     else:
-        say(
-            f"There is no store at {app.store.where} yet; the first `posthorse enqueue` or `posthorse worker` makes it."
-        )
+        say_no_store(app)
     return Exit.OK
 
 

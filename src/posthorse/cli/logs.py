@@ -15,7 +15,7 @@ from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit
 from posthorse.cli.job_lookup import find_id
 from posthorse.cli.screen import clean, console, has_color, is_terminal, out, out_as_is, out_json, say, width
-from posthorse.cli.target import be_patient, open_store, target_options
+from posthorse.cli.target import be_patient, json_lines_of, open_store, target_options
 from posthorse.cli.wording import clock_time
 from posthorse.rules.job_logs import LogLine
 from posthorse.views.job_logs import LogLineView
@@ -30,11 +30,13 @@ LEVEL_WIDTH = 7
 
 @click.command()
 @click.argument("job_id", metavar="ID")
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the job is over.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Print all lines, then new ones as they come, until the job is over."
+)
 @click.option("--attempt", metavar="N", type=click.IntRange(1), help="Only this attempt.")
 @click.option("-n", "--lines", metavar="N", type=click.IntRange(1, MAX_LINES), help="Only the last N lines; else all.")
 @target_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object for each line.")
+@json_lines_of("line")
 def logs(
     job_id: str,
     follow: bool,
@@ -95,7 +97,7 @@ def _print_json(found: Iterable[LogLine]) -> int:
 
 
 class LinePrinter:
-    """Prints lines for people: long ones are set in, and a new run of the job's code has a heading."""
+    """Prints lines for people: long ones are set in, and each run of the job's code has a heading."""
 
     def __init__(self, *, indent: int = 0, has_headings: bool = True) -> None:
         self._indent = " " * indent
@@ -109,7 +111,7 @@ class LinePrinter:
         printed = 0
         for line in found:
             printed += 1
-            if self._run != line.run and self._has_headings and (self._run is not None or line.run > 1):
+            if self._run != line.run and self._has_headings:
                 again = "" if line.attempt == line.run else f", run {line.run}"
                 out(f"{self._indent}Attempt {line.attempt}{again}")
             self._run = line.run

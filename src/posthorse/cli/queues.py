@@ -15,7 +15,7 @@ from posthorse.app.client import Posthorse
 from posthorse.cli.exits import Exit
 from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.tables import Column, out_table
-from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
+from posthorse.cli.target import hand_down, is_empty, json_lines_of, json_option, open_store, target_options
 from posthorse.cli.wording import short_span
 from posthorse.rules.job import State, checked_name
 from posthorse.rules.queues import DEFAULTS, QueueSettings, checked_layer, checked_words, told
@@ -66,7 +66,7 @@ def queues(ctx: click.Context, target: str | None, url: str | None, as_json: boo
 @queues.command()
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @target_options
-@json_lines_option
+@json_lines_of("queue")
 def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Stop starting jobs from these queues; running jobs continue."""
     return _steer("pause", names, target, url, as_json)
@@ -75,7 +75,7 @@ def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bo
 @queues.command()
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @target_options
-@json_lines_option
+@json_lines_of("queue")
 def resume(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """End a pause or a drain."""
     return _steer("resume", names, target, url, as_json)
@@ -84,7 +84,7 @@ def resume(names: Sequence[str], target: str | None, url: str | None, as_json: b
 @queues.command()
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @target_options
-@json_lines_option
+@json_lines_of("queue")
 def drain(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Accept no new jobs; waiting jobs still run."""
     return _steer("drain", names, target, url, as_json)

@@ -18,7 +18,7 @@ from posthorse.app.report import empty_report, report_of
 from posthorse.cli.exits import Exit
 from posthorse.cli.report_screen import print_report
 from posthorse.cli.screen import clean, out, out_as_is, out_json, say
-from posthorse.cli.target import is_empty, json_option, open_store, target_options
+from posthorse.cli.target import is_empty, json_option, open_store, say_no_store, target_options
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import as_timedelta
 from posthorse.rules.values.type_mismatch import short
@@ -92,9 +92,7 @@ def report(
     elif made.has_figures:
         print_report(made)
     if not has_store:
-        say(
-            f"There is no store at {app.store.where} yet; the first `posthorse enqueue` or `posthorse worker` makes it."
-        )
+        say_no_store(app)
     elif not made.has_figures:
         say(f"There are no figures from {minute(begin)} to {minute(end)} UTC. Workers count what happens to jobs.")
     elif not as_json and not as_csv and html is None:

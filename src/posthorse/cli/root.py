@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from posthorse.cli.exits import Exit, exit_of
+from posthorse.cli.exits import Exit, StartFailed, exit_of
 from posthorse.cli.screen import complain, say
 from posthorse.version import VERSION
 
@@ -212,7 +212,7 @@ def _cut(message: str) -> str:
 
 def _failed(error: Exception) -> int:
     code = exit_of(error)
-    if code is Exit.DEFECT and not isinstance(error, OSError):
+    if code is Exit.DEFECT and not isinstance(error, OSError | StartFailed):
         complain(f"Posthorse itself failed: {type(error).__name__}: {error}")
         say("This is a defect of Posthorse; `posthorse --debug …` shows where it happened.")
     else:

@@ -21,7 +21,7 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.reading import Finished, outcome_of
 from posthorse.app.verbs import drive
-from posthorse.cli.exits import Exit, exit_of_states
+from posthorse.cli.exits import Exit, StartFailed, exit_of_states
 from posthorse.cli.job_lookup import JobLook, find_id, look_at
 from posthorse.cli.live_display import Bars, Follower
 from posthorse.cli.options import as_using, job_options
@@ -29,13 +29,14 @@ from posthorse.cli.run_choice import Neighbour, go_on, start
 from posthorse.cli.run_messages import Milestones
 from posthorse.cli.screen import can_animate, clean, complain, out_json, say
 from posthorse.cli.signals import Stop, stopped_by_signals
-from posthorse.cli.target import be_patient, json_option, open_application, target_options
+from posthorse.cli.target import again, be_patient, json_option, open_application, target_options
 from posthorse.cli.wording import amount
 from posthorse.rules.job import State, Status
 from posthorse.rules.options.checks import checked_span
 from posthorse.rules.options.option import Place
 from posthorse.views.job import OutcomeView, UnfinishedView
 from posthorse.worker.assembly import level_of_logs
+from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.base.process import end_gracefully
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.embedded import EmbeddedWorker
@@ -119,7 +120,8 @@ def run(
         follower = _shown(quiet, sys.stderr)
         whole.enter_context(_ended_in_time(stop, worker, follower, app.settings.grace))
         prints = opened.enter_context(open(os.devnull, "w", encoding="utf-8")) if quiet else sys.stderr
-        look = _work(app, job.id, worker, follower, stop, neighbour, prints)
+        with _start_failure_told(worker, job.id):
+            look = _work(app, job.id, worker, follower, stop, neighbour, prints)
         opened.close()
         code = _report(app, look, stop, neighbour, timeout, as_json, tell=(lambda _: None) if quiet else say)
     _leave_at_once_if_stuck(code)
@@ -228,6 +230,21 @@ def _work(
 
 
 @contextmanager
+def _start_failure_told(worker: EmbeddedWorker, job: str) -> Iterator[None]:
+    """Raises StartFailed if a function of `on_start` raised within the block."""
+    try:
+        yield
+    except BaseException as error:
+        if worker.start_failed_in is None:
+            raise
+        raise StartFailed(
+            f"{worker.start_failed_in}, a function of on_start, raised {evidence_of(error, None)}; so the job did not "
+            f"start, and waits. Go on with the same command, or --resume {job}; `posthorse --debug run …` shows the "
+            "traceback"
+        ) from error
+
+
+@contextmanager
 def _ended_in_time(stop: Stop, worker: EmbeddedWorker, follower: Follower, grace: float) -> Iterator[None]:
     """Limit how long a store that does not respond can delay the end of this process within the block."""
     has_ended = threading.Event()
@@ -283,7 +300,7 @@ def _report(
     if neighbour is not None and neighbour.has_shown_life:
         complain(
             f"job {status.id} runs already, in {neighbour.name}, so it was not started again; follow it with "
-            f"`posthorse watch {status.id}`, or give --wait or --new"
+            f"`{again(f'posthorse watch {status.id}')}`, or give --wait or --new"
         )
         return Exit.CONFLICT
     if status.state is State.PROCESSING:
@@ -304,7 +321,8 @@ def _report_end(finished: Finished, as_json: bool, tell: Callable[[str], None]) 
         out_json(shown.result)
     if finished.state is State.FAILED:
         complain(f"job {finished.job} {finished.reason}: {finished.error}")
-        tell(f"See `posthorse show {finished.job}`; `posthorse run --resume {finished.job}` tries on where it stands.")
+        show, resume = (again(f"posthorse {verb} {finished.job}") for verb in ("show", "run --resume"))
+        tell(f"See `{show}`; `{resume}` tries on where it stands.")
     elif finished.state is State.CANCELLED:
         complain(f"job {finished.job} was cancelled")
 

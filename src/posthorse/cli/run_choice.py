@@ -19,6 +19,7 @@ from posthorse.app.client import Posthorse
 from posthorse.app.kind import Call, Kind
 from posthorse.cli.job_lookup import JobLook, look_at
 from posthorse.cli.screen import clean
+from posthorse.cli.target import again
 from posthorse.cli.typed_arguments import read_words
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import NewJob, State, Status
@@ -64,7 +65,8 @@ def start(
         status = look_at(app, run.id).status
         _check_can_run(app, status)
         if status.state is State.PAUSED:
-            raise InvalidTransition(f"job {run.id} is paused; `posthorse run --resume {run.id}` lets it go on here")
+            command = again(f"posthorse run --resume {run.id}")
+            raise InvalidTransition(f"job {run.id} is paused; `{command}` lets it go on here")
     return run
 
 

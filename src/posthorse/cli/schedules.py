@@ -22,7 +22,7 @@ from posthorse.app.schedules import (
 from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.screen import clean, complain, out, out_json, say, width
 from posthorse.cli.tables import Column, out_table
-from posthorse.cli.target import hand_down, is_empty, json_lines_option, json_option, open_store, target_options
+from posthorse.cli.target import hand_down, is_empty, json_lines_of, json_option, open_store, target_options
 from posthorse.cli.wording import clock_time, span
 from posthorse.clock import moment
 from posthorse.errors import InvalidTransition, QueueClosed, QueueFull, ScheduleNotFound, UsageError
@@ -114,7 +114,7 @@ def next_(name: str, count: int, target: str | None, url: str | None, as_json: b
 @schedules.command()
 @_names
 @target_options
-@json_lines_option
+@json_lines_of("schedule")
 def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Stop schedules until they are resumed.
 
@@ -126,7 +126,7 @@ def pause(names: Sequence[str], target: str | None, url: str | None, as_json: bo
 @schedules.command()
 @_names
 @target_options
-@json_lines_option
+@json_lines_of("schedule")
 def resume(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Resume paused schedules, with the next time after now."""
     return _each(names, target, url, as_json, lambda schedule: schedule.resume())
@@ -135,7 +135,7 @@ def resume(names: Sequence[str], target: str | None, url: str | None, as_json: b
 @schedules.command()
 @_names
 @target_options
-@json_lines_option
+@json_lines_of("schedule")
 def trigger(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Enqueue a job of schedules now, and print its id.
 
@@ -147,7 +147,7 @@ def trigger(names: Sequence[str], target: str | None, url: str | None, as_json: 
 @schedules.command()
 @_names
 @target_options
-@json_lines_option
+@json_lines_of("schedule")
 def forget(names: Sequence[str], target: str | None, url: str | None, as_json: bool) -> int:
     """Remove schedules that left the code, with the times that they ran for.
 

@@ -22,7 +22,7 @@ from posthorse.cli.job_lookup import JobLook, find_id, look_at, short
 from posthorse.cli.logs import LinePrinter
 from posthorse.cli.screen import clean, is_terminal, out, out_json, out_rich, say
 from posthorse.cli.tables import Column, out_table
-from posthorse.cli.target import json_option, open_store, target_options
+from posthorse.cli.target import again, json_option, open_store, target_options
 from posthorse.cli.timeline_display import print_timeline
 from posthorse.cli.why import read_why
 from posthorse.cli.wording import (
@@ -99,7 +99,7 @@ def show(
         out("Bad items")
         print_bad_items(found, story.look.now)
     if len(found) < story.bad_items and with_bad_items:
-        say(f"{len(found):,} of {story.bad_items:,}; all with `posthorse bad-items {story.look.status.id}`")
+        say(f"{len(found):,} of {story.bad_items:,}; all with `{again(f'posthorse bad-items {story.look.status.id}')}`")
     return Exit.OK
 
 
@@ -171,7 +171,7 @@ def _why(story: Story) -> Iterator[str]:
     status = story.look.status
     if story.why is not None:
         yield clean(story.why.leading.sentence)
-        yield f"To do: posthorse why {short(status.id)}"
+        yield f"To do: {again(f'posthorse why {short(status.id)}')}"
     elif status.reason is not None and status.reason != status.state.value:
         yield clean(status.reason)
     if status.requested is not None:
@@ -197,8 +197,9 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
         yield "due", f"{clock_time(status.run_at, now)}, in {span(status.run_at - now)}"
     yield from _progress(status, now)
     if story.bad_items:
-        again = f"; `posthorse retry {status.id} --bad-items` runs them again" if status.state in _CAN_RETRY else ""
-        yield "bad items", f"{story.bad_items:,}: `posthorse bad-items {status.id}` lists them{again}"
+        retry = f"; `{again(f'posthorse retry {status.id} --bad-items')}` runs them again"
+        listing = f"{story.bad_items:,}: `{again(f'posthorse bad-items {status.id}')}` lists them"
+        yield "bad items", listing + (retry if status.state in _CAN_RETRY else "")
     yield from _values("arguments", story.arguments)
     if status.state is State.COMPLETED and story.result is not None:
         yield "result", _cut(story.result)
@@ -305,7 +306,8 @@ def _print_logged(story: Story) -> None:
     if story.logged:
         last = story.logged[-1]
         out()
-        out(f"Logged last, in attempt {last.attempt}; all lines with `posthorse logs {short(story.look.status.id)}`")
+        command = again(f"posthorse logs {short(story.look.status.id)}")
+        out(f"Logged last, in attempt {last.attempt}; all lines with `{command}`")
         LinePrinter(indent=2, has_headings=False).print(replace(line, left_out=0, error=None) for line in story.logged)
 
 

@@ -12,7 +12,7 @@ from posthorse.app.jobs import affected, steer
 from posthorse.cli.exits import Exit
 from posthorse.cli.job_lookup import for_each_job
 from posthorse.cli.screen import clean, out, out_json, say
-from posthorse.cli.target import is_empty, json_lines_option, open_store, target_options
+from posthorse.cli.target import again, is_empty, json_lines_option, open_store, target_options
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Request
 from posthorse.rules.limits import as_rate
@@ -202,6 +202,7 @@ def _steer(chosen: Chosen, verb: Request, action: Callable[[Posthorse, str], Sta
             return
         out(f"{state.value}  {job}")
         if requested:
-            say(f"It runs, and stops at its next checkpoint; wait for that with `posthorse watch {clean(job)}`.")
+            command = again(f"posthorse watch {clean(job)}")
+            say(f"It runs, and stops at its next checkpoint; wait for that with `{command}`.")
 
     return for_each_job(app, chosen["job_ids"], request, failed={"state": None, "requested": None} if as_json else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TypeVar
 
 import click
@@ -11,8 +12,9 @@ import click
 from posthorse.app.client import Posthorse
 from posthorse.app.loading import find_target, load_application
 from posthorse.app.store_origin import lead_to
+from posthorse.cli.screen import say
 from posthorse.errors import InvalidSettings, StoreUnreachable
-from posthorse.store.address import is_there
+from posthorse.store.address import is_there, shown
 from posthorse.store.sqlite.side_files import raise_if_lost
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -20,7 +22,14 @@ F = TypeVar("F", bound=Callable[..., object])
 FIRST_PATIENCE = 3.0
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-json_lines_option = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object for each job.")
+
+
+def json_lines_of(what: str) -> Callable[[F], F]:
+    """Return the option `--json` of a command that prints an object for each job, event or line."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print JSON Lines, one object for each {what}.")
+
+
+json_lines_option = json_lines_of("job")
 
 
 def target_options(command: F) -> F:
@@ -104,6 +113,44 @@ def is_empty(app: Posthorse) -> bool:
         raise StoreUnreachable(f"there is no folder {path.parent}, and so no store {path}; check the address")
     raise_if_lost(path)
     return True
+
+
+def raise_if_empty(app: Posthorse) -> None:
+    """Refuse to look for one thing, or to wait for things, in a SQLite store that does not exist.
+
+    Raises StoreUnreachable.
+    """
+    if not is_empty(app):
+        return
+    context = click.get_current_context(silent=True)
+    is_told = context is not None and (context.params.get("target") or context.params.get("url"))
+    raise StoreUnreachable(no_file(app) + ("" if is_told else ", or name the application with --app module:app"))
+
+
+def no_file(app: Posthorse) -> str:
+    """Return the sentence for a store whose file does not exist."""
+    return f"there is no file {Path(app.store.where)}: check the address"
+
+
+def say_no_store(app: Posthorse) -> None:
+    """Say that there is nothing to list, because there is no store yet."""
+    say(f"There is no store at {app.store.where} yet; the first `posthorse enqueue` or `posthorse worker` makes it.")
+
+
+def again(command: str) -> str:
+    """Return a command for users to type next: for the application and the store that they named this time.
+
+    A password in an address is not repeated.
+    """
+    context = click.get_current_context(silent=True)
+    given = {} if context is None else context.params
+    target, url = given.get("target"), given.get("url")
+    if isinstance(target, str) and " --app " not in command:
+        command += f" --app {quote(target)}"
+    if isinstance(url, str):
+        has_password = not url.startswith("sqlite:") and shown(url) != url
+        command += " --url URL" if has_password else f" --url {quote(url)}"
+    return command
 
 
 def be_patient(app: Posthorse, seconds: float = 30.0) -> None:

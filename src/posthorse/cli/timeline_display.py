@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from posthorse.cli.screen import clean, out, out_rich
+from posthorse.cli.target import again
 from posthorse.cli.wording import clock_time, span
 from posthorse.rules.event_names import EventName
 from posthorse.rules.events import Event
@@ -72,7 +73,7 @@ def print_timeline(events: Sequence[Event], now: datetime, *, job: str, shows_al
         before = event.at or before
         if FIRST_SHOWN <= place < FIRST_SHOWN + left_out:
             if place == FIRST_SHOWN:
-                table.add_row("  …", "", "", f"{left_out:,} more: posthorse show {job} --events")
+                table.add_row("  …", "", "", f"{left_out:,} more: {again(f'posthorse show {job} --events')}")
             continue
         table.add_row(
             f"  {numbers[place]}", "" if event.at is None else clock_time(event.at, now), since, _worded(event)

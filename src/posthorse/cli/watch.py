@@ -16,7 +16,7 @@ from posthorse.cli.job_lookup import JobLook, find_id, look_at, look_at_all
 from posthorse.cli.live_display import Bars, Follower, Lines
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import can_animate, say
-from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_store, target_options
+from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_store, raise_if_empty, target_options
 from posthorse.rules.job import State
 from posthorse.rules.search.keywords import Words
 
@@ -65,6 +65,8 @@ def watch(
         )
     check_names(queue=queue, kind=kind)
     app = open_store(target, url)
+    if follow:
+        raise_if_empty(app)
     select = _selection(app, None if state is None else State(state), queue, kind, follow)
     chosen = [find_id(app, typed) for typed in job_ids] or list(select())
     if not chosen and not follow:

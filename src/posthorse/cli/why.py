@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
@@ -16,7 +17,7 @@ from posthorse.app.why import why_of
 from posthorse.cli.exits import Exit
 from posthorse.cli.job_lookup import find_id, short
 from posthorse.cli.screen import clean, out, out_json, out_rich, say
-from posthorse.cli.target import json_option, open_store, target_options
+from posthorse.cli.target import again, json_option, open_store, target_options
 from posthorse.cli.wording import MARKS, clock_time, span
 from posthorse.errors import PosthorseError
 from posthorse.rules.why.answer import AT_WORK, Estimate, Reason, Why
@@ -49,11 +50,19 @@ def why(job_id: str, target: str | None, url: str | None, as_json: bool) -> int:
 
 
 def read_why(app: Posthorse, job_id: str, target: str | None) -> Why:
-    """Return why a job does not run now; commands in it name the application as the user did. Raises JobNotFound."""
+    """Return why a job does not run now; commands in it name application and store as the user did.
+
+    Raises JobNotFound.
+    """
     named = target
     if named is None and (found := find_target()) is not None and len(app.registry):
         named = found[0]
-    return drive(why_of(app, job_id, target=named))
+    told = drive(why_of(app, job_id, target=named))
+    return replace(told, reasons=[_for_this_store(reason) for reason in told.reasons])
+
+
+def _for_this_store(reason: Reason) -> Reason:
+    return reason if reason.command is None else replace(reason, command=again(reason.command))
 
 
 class Explainer:

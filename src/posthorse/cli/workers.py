@@ -10,7 +10,7 @@ from posthorse.app.client import Posthorse
 from posthorse.cli.exits import Exit
 from posthorse.cli.screen import clean, out_json, say
 from posthorse.cli.tables import Column, out_table
-from posthorse.cli.target import is_empty, json_option, open_store, target_options
+from posthorse.cli.target import again, is_empty, json_option, open_store, target_options
 from posthorse.cli.wording import short_span
 from posthorse.store.operations import read
 from posthorse.store.operations.queues import live_layers
@@ -51,7 +51,7 @@ def _tell_of_unserved_jobs(app: Posthorse) -> bool:
         wait = "1 job waits" if jobs.waiting == 1 else f"{jobs.waiting:,} jobs wait"
         say(f"{wait} in {clean(jobs.queue)} that no living worker would take, of the kind {clean(jobs.kind)}.")
     if found:
-        say("`posthorse doctor` says what to do.")
+        say(f"`{again('posthorse doctor')}` says what to do.")
     return bool(found)
 
 

@@ -110,8 +110,8 @@ def _sentence(progress: Progress) -> str:
         if progress.remaining is not None:
             left = f"{as_text(progress.remaining)} left"
             if progress.eta is not None and progress.eta_range is not None:
-                earliest, latest = (at - progress.eta + progress.remaining for at in progress.eta_range)
-                left += f" ({as_text(earliest)} to {as_text(latest)})"
+                earliest, latest = (as_text(at - progress.eta + progress.remaining) for at in progress.eta_range)
+                left += "" if earliest == latest else f" ({earliest} to {latest})"
             parts.append(left)
     sentence = ", ".join(parts)
     return sentence if progress.note is None else f"{sentence}: {progress.note}"

@@ -93,6 +93,8 @@ class EmbeddedWorker:
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._is_stopping = False
+        self.start_failed_in: str | None = None
+        """The function of `on_start` that raised, so that entering the block raised it."""
         self.is_unanswered = False
         """True when the store did not answer at the end."""
         self._waiting = worker_waiting(settings.store_timeout)
@@ -201,7 +203,10 @@ class EmbeddedWorker:
         if self._is_stopping:
             self._told.set()
         life = ProcessLife(self._registry.process_hooks, self._store.tuning)
-        await life.start()
+        try:
+            await life.start()
+        finally:
+            self.start_failed_in = life.failed_in
         try:
             while await self._work_until_lost(life.resources):
                 log.warning("this worker was given up for dead, as after a long sleep of its machine; it begins anew")

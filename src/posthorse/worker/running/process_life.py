@@ -31,6 +31,8 @@ class ProcessLife:
         self._process_hooks = process_hooks
         self._tuning = tuning
         self._is_started = False
+        self.failed_in: str | None = None
+        """The function of `on_start` that raised."""
 
     async def start(self) -> None:
         """Call what must run before the first job. Raises what it raises; then nothing is called at the end."""
@@ -38,7 +40,8 @@ class ProcessLife:
             try:
                 await _called(function)
             except BaseException as error:
-                error.add_note(f"raised by {name_of(function)}, a function of on_start")
+                self.failed_in = name_of(function)
+                error.add_note(f"raised by {self.failed_in}, a function of on_start")
                 raise
         self._is_started = True
 
