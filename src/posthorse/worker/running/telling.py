@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from posthorse.clock import until_tick
-from posthorse.errors import PosthorseError
+from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.failpoints import failpoint
 from posthorse.store.operations.telling import NOTHING, Told, tell_started
 from posthorse.store.store import Store
@@ -38,7 +38,11 @@ class Telling:
                 await self.tell_of(list(self._running.values()))
 
     async def tell_of(self, jobs: Sequence[RunningJob]) -> None:
-        """Tell that these jobs began, unless that was told. If the store does not take it, a later call tells of it."""
+        """Tell that these jobs began, unless that was told.
+
+        If the store does not take it, a later call tells of it, or the commit that completes the job, if it has not
+        been handed over meanwhile. If it is unknown whether the store took it, nothing tells of it again.
+        """
         kinds = self._store.watched.started
         began = [job for job in jobs if not job.is_told and job.lane.kind in kinds]
         if not began:
@@ -48,9 +52,13 @@ class Telling:
         try:
             failpoint("before_telling")
             await self._store.arun(tell_started(self._runner, [(job.claimed.job, job.attempt) for job in began]))
+        except OutcomeUnknown as error:
+            log.warning("it is unknown whether the stream was told that %d jobs began: %s", len(began), error)
         except PosthorseError as error:
+            _tell_later(began)
             log.warning("cannot tell the stream that %d jobs began: %s", len(began), error)
         except Exception:
+            _tell_later(began)
             log.exception("cannot tell the stream that %d jobs began", len(began))
 
     def of_completed(self, jobs: Sequence[RunningJob]) -> Told:
@@ -64,3 +72,8 @@ class Telling:
             if job.lane.kind in watched.completed:
                 completed[job.claimed.job] = job.attempt
         return Told(started, completed) if started or completed else NOTHING
+
+
+def _tell_later(jobs: Sequence[RunningJob]) -> None:
+    for job in jobs:
+        job.is_told = False
