@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -14,10 +14,12 @@ import pytest
 import posthorse as ph
 from posthorse.app import hub
 from posthorse.app.streaming import Events
-from posthorse.errors import InvalidCall, InvalidOption
-from posthorse.rules.watched import ALL_KINDS
+from posthorse.errors import InvalidCall, InvalidOption, OutcomeUnknown, StoreUnreachable
+from posthorse.failpoints import passing
+from posthorse.rules.stream_cursor import Place
+from posthorse.rules.watched import ALL_KINDS, Wanted
 from posthorse.store.operations import telling
-from posthorse.store.operations.stream import forget_told, forget_watchers, stream_state
+from posthorse.store.operations.stream import forget_told, forget_watchers, read_page, stream_state
 from tests.waiting import until
 
 Event = ph.events.JobEvent | ph.events.Missed
@@ -217,3 +219,135 @@ def test_a_reader_sees_what_commits_inside_a_transaction_when_it_commits(app: ph
         until(lambda: names(found, late) == ["submitted"])
     assert app.store.watched.submitted in (ALL_KINDS, frozenset())
     assert app.store.read(stream_state()).life is not None
+
+
+def watchers_of(app: ph.Posthorse) -> int:
+    return len(app.store.read(telling.queues_and_watchers()).watchers)
+
+
+def test_a_stream_that_is_never_quiet_keeps_its_watch_and_lets_readers_in(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.job
+    def work() -> None: ...
+
+    monkeypatch.setattr(hub, "RENEWAL_INTERVAL", 0.0)
+    is_busy = threading.Event()
+    is_busy.set()
+    watches: list[str] = []
+
+    def watch(name: str, wanted: Wanted, life: str, *, seconds: float) -> object:
+        watches.append(name)
+        return telling.watch(name, wanted, life, seconds=seconds)
+
+    def read(place: Place | None, names: Sequence[str] | None = None) -> object:
+        if is_busy.is_set():
+            work.enqueue()  # there is news at each look
+        return read_page(place, names)
+
+    monkeypatch.setattr(hub, "start_watching", watch)
+    monkeypatch.setattr(hub, "read_page", read)
+    try:
+        with collected(app.events(follow=True)) as found:
+            until(lambda: len(found) > 10)
+            before = len(watches)
+            until(lambda: len(watches) > before + 3)
+            with collected(app.events(follow=True)) as also_found:
+                until(lambda: also_found)
+            is_busy.clear()
+            until(lambda: len(found) == len([*app.events()]))
+    finally:
+        is_busy.clear()
+    assert all(isinstance(event, ph.events.JobSubmitted) for event in found)
+
+
+def test_a_reader_is_told_that_its_watch_ended_before_it_was_renewed(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.job
+    def work() -> None: ...
+
+    monkeypatch.setattr(hub, "RENEWAL_INTERVAL", 0.0)
+    with collected(app.events(follow=True)) as found:
+        first = work.enqueue()
+        until(lambda: len(found) == 1)
+        monkeypatch.setattr(hub, "WATCH_TIME", 0.001)  # over before the next renewal
+        until(lambda: len(found) > 1)
+    missed = found[1]
+    assert isinstance(missed, ph.events.Missed)
+    assert (missed.why, missed.after) == ("not watched", missed.cursor)
+    assert names(found, first) == ["submitted"]
+    assert [*app.events(after=missed.cursor)] == []
+
+
+def test_a_reader_is_told_that_the_application_was_closed_meanwhile(app: ph.Posthorse) -> None:
+    @app.job
+    def work() -> None: ...
+
+    with app.events(follow=True) as events:
+        app.hub.close()
+        missed = next(events)
+        assert isinstance(missed, ph.events.Missed)
+        assert missed.why == "not watched"
+        until(lambda: watchers_of(app) == 1 and app.store.watched.submitted is ALL_KINDS)
+        job = work.enqueue()
+        event = next(events)
+        assert isinstance(event, ph.events.JobSubmitted)
+        assert event.job == job.id
+
+
+def test_a_thread_that_ends_late_leaves_the_next_one_its_watch(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.job
+    def work() -> None: ...
+
+    ends, may_end = threading.Event(), threading.Event()
+
+    def unwatch_late(name: str) -> object:
+        ends.set()
+        may_end.wait(30)
+        return telling.unwatch(name)
+
+    with app.events(follow=True):
+        [old] = [thread for thread in threading.enumerate() if thread.name == "posthorse-events"]
+    monkeypatch.setattr(hub, "unwatch", unwatch_late)
+    app.hub.close()
+    assert ends.wait(30)
+    with app.events(follow=True) as events:
+        may_end.set()
+        old.join(30)
+        assert watchers_of(app) == 1
+        job = work.enqueue()
+        [event] = itertools.islice(events, 1)
+        assert isinstance(event, ph.events.JobSubmitted)
+        assert event.job == job.id
+
+
+@pytest.mark.parametrize("error", [StoreUnreachable("away"), RuntimeError("odd"), OutcomeUnknown("lost")])
+def test_a_start_that_the_store_did_not_take_is_told_later(app: ph.Posthorse, error: Exception) -> None:
+    go = threading.Event()
+
+    @app.job
+    def work() -> None:
+        go.wait(30)
+
+    errors = [error]
+    hit = threading.Event()
+
+    def fail() -> None:
+        if errors:
+            hit.set()
+            raise errors.pop()
+
+    with passing("before_telling", fail), collected(app.events(follow=True)) as found, app.worker():
+        until(lambda: app.store.watched.has_attempts)
+        job = work.enqueue()
+        assert hit.wait(30)
+        expected = ["submitted"]
+        if not isinstance(error, OutcomeUnknown):
+            expected.append("started")
+            until(lambda: names(found, job) == expected)
+        go.set()
+        until(lambda: names(found, job)[-1:] == ["completed"])
+    assert names(found, job) == [*expected, "completed"]

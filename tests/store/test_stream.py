@@ -197,6 +197,10 @@ def test_a_dead_runner_tells_of_no_starts(yard: Yard) -> None:
     assert reader.read_all() == [("started", attempt.job)]
 
 
+def test_a_start_is_not_told_again_after_a_lost_reply(yard: Yard) -> None:
+    assert not telling.tell_started(yard.runner(), [(str(uuid.uuid4()), 1)]).is_repeatable
+
+
 # ── who watches ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -228,6 +232,17 @@ def test_a_watcher_whose_process_died_is_forgotten(yard: Yard) -> None:
     telling.learn(watched, yard.store.read(telling.queues_and_watchers()))
     assert not watched.has_attempts
     assert yard.store.run(stream.forget_watchers(3600.0)) == ["test"]
+
+
+def test_a_watch_says_whether_it_still_held(yard: Yard) -> None:
+    def renew() -> bool:
+        return yard.store.run(telling.watch("test", ALL, "life", seconds=30))
+
+    assert not renew()
+    yard.pass_time(seconds=20)
+    assert renew()
+    yard.pass_time(seconds=31)
+    assert not renew()
 
 
 def test_a_renewed_watch_is_no_change(yard: Yard) -> None:

@@ -23,7 +23,8 @@ from posthorse.rules.stream_cursor import Cursor, why_unreadable
 from posthorse.rules.watched import Wanted, union
 from posthorse.store.event_reading import Placed, events_of, wanted
 from posthorse.store.operations.stream import mark_tick, read_page, stream_state
-from posthorse.store.operations.telling import learn, queues_and_watchers, unwatch, watch
+from posthorse.store.operations.telling import learn, queues_and_watchers, unwatch
+from posthorse.store.operations.telling import watch as start_watching
 from posthorse.store.thread_on_demand import ThreadOnDemand
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Follower:
         self.waiting: deque[Placed] = deque()
         self.is_behind = False
         """Whether it got no more events, because too many waited."""
+        self.was_unwatched = False
+        """Whether the stream was not watched for a while, so that events may be missing. The reader says so once."""
         self.bell = threading.Event()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: asyncio.Future[None] | None = None
@@ -62,6 +65,22 @@ class Follower:
         if self.loop is not None and self.future is not None:
             with suppress(RuntimeError):  # its loop was closed
                 self.loop.call_soon_threadsafe(_set, self.future)
+
+
+class _Watch:
+    """The watch of one thread, and how far that thread has read.
+
+    Each thread has its own: one that was forgotten, and still ends, changes nothing for the thread after it.
+    """
+
+    def __init__(self) -> None:
+        self.name = f"process {uuid4().hex}"
+        self.at: Cursor | None = None
+        """How far it has read; None until it watches."""
+        self.wanted: Wanted | None = None
+        self.renews_at = self.ends_at = 0.0
+        self.may_mark = True
+        """Whether it may still mark a tick before it pauses. A busy stream always has news."""
 
 
 class Hub:
@@ -76,11 +95,8 @@ class Hub:
         self._followers: dict[Follower, None] = {}
         self._thread = ThreadOnDemand(self._guard, "posthorse-events")
         self._roused = threading.Event()
-        self._name = f"process {uuid4().hex}"
-        self._at: Cursor | None = None
-        """How far it has read; None until it watches."""
-        self._wanted: Wanted | None = None
-        self._renews_at = 0.0
+        self._reached: Cursor | None = None
+        """How far the thread has read; None until it watches."""
 
     def join(self, follower: Follower) -> None:
         """Let a reader follow. It gets `begins` soon, and events from there on."""
@@ -110,7 +126,7 @@ class Hub:
             follower.waiting.clear()
             if not follower.is_behind:
                 follower.bell.clear()
-            return taken, None if follower.is_behind else self._at
+            return taken, None if follower.is_behind else self._reached
 
     def wait(self, follower: Follower, seconds: float) -> None:
         """Wait until something is there for a reader, or the time is over."""
@@ -143,18 +159,21 @@ class Hub:
 
     def _work(self) -> None:
         idle_since = monotonic()
+        watch = _Watch()
         try:
             while self._thread.is_current:
                 self._roused.clear()
                 followers = self._present()
                 if followers:
                     idle_since = monotonic()
-                    self._serve_safely(followers)
+                    if self._serve_safely(watch, followers):
+                        continue
                 elif monotonic() - idle_since >= IDLE_TIME and self._is_over():
                     break
                 self._roused.wait(self._interval)
+                watch.may_mark = True
         finally:
-            self._stop_watching()
+            self._stop_watching(watch)
 
     def _present(self) -> Sequence[Follower]:
         with self._guard:
@@ -167,68 +186,95 @@ class Hub:
             self._thread.forget()
             return True
 
-    def _serve_safely(self, followers: Sequence[Follower]) -> None:
+    def _serve_safely(self, watch: _Watch, followers: Sequence[Follower]) -> bool:
         try:
-            self._serve(followers)
+            return self._serve(watch, followers)
         except Exception as error:
             log.warning("cannot read what happens to jobs: %s; trying again", error)
             self._roused.wait(IDLE_TIME)
+            return False
 
-    def _serve(self, followers: Sequence[Follower]) -> None:
-        """Keep up the watch, let new readers in, and hand over what is new."""
-        self._keep_watching(followers)
-        if self._at is None:
-            self._begin()
-        self._let_in(followers)
-        while self._read(followers):
-            pass
+    def _serve(self, watch: _Watch, followers: Sequence[Follower]) -> bool:
+        """Keep up the watch, let new readers in, and hand over one page; return whether there is another already."""
+        self._keep_watching(watch, followers)
+        if watch.at is None:
+            self._begin(watch)
+        self._let_in(watch, followers)
+        return self._read(watch, followers)
 
-    def _keep_watching(self, followers: Sequence[Follower]) -> None:
+    def _keep_watching(self, watch: _Watch, followers: Sequence[Follower]) -> None:
         wanted = union(Wanted(_sorted(each.filter.names), _sorted(each.filter.kinds)) for each in followers)
         now = monotonic()
-        if wanted != self._wanted or now >= self._renews_at:
-            self.store.run(watch(self._name, wanted, uuid4().hex[:8], seconds=WATCH_TIME))
-            learn(self.store.watched, self.store.read(queues_and_watchers()), self.store.watched.changes)
-            self._wanted, self._renews_at = wanted, now + RENEWAL_INTERVAL
+        if wanted == watch.wanted and now < watch.renews_at:
+            return
+        was_watched = self.store.run(start_watching(watch.name, wanted, uuid4().hex[:8], seconds=WATCH_TIME))
+        learn(self.store.watched, self.store.read(queues_and_watchers()), self.store.watched.changes)
+        if watch.wanted is not None and (not was_watched or now >= watch.ends_at):
+            log.warning("the stream was not watched for a while, because the watch ended before it was renewed")
+            self._say_unwatched()
+        watch.wanted, watch.renews_at, watch.ends_at = wanted, now + RENEWAL_INTERVAL, now + WATCH_TIME
 
-    def _begin(self) -> None:
+    def _say_unwatched(self) -> None:
+        with self._guard:
+            if self._thread.is_current:
+                for follower in self._followers:
+                    if follower.begins is not None:
+                        follower.was_unwatched = True
+                        follower.ring()
+
+    def _begin(self, watch: _Watch) -> None:
         """Begin with what comes now. A reader that was served before finds out by itself what it missed."""
         state = self.store.read(stream_state())
         if state.has_news or state.is_foreign:
             self.store.run(mark_tick(uuid4().hex[:8]))
             state = self.store.read(stream_state())
         with self._guard:
-            self._at = Cursor(state.life or "", state.kept.newest)
+            if not self._thread.is_current:
+                return
+            is_new = watch.at is None  # then the watch of the thread before has ended, or will
+            watch.at = self._reached = Cursor(state.life or "", state.kept.newest)
             for follower in self._followers:
                 if follower.begins is not None:
                     follower.is_behind = True
+                    follower.was_unwatched = follower.was_unwatched or is_new
                     follower.ring()
 
-    def _let_in(self, followers: Sequence[Follower]) -> None:
+    def _let_in(self, watch: _Watch, followers: Sequence[Follower]) -> None:
         with self._guard:
+            if not self._thread.is_current:
+                return
             for follower in followers:
                 if follower.begins is None:
-                    follower.begins = self._at
+                    follower.begins = watch.at
                     follower.ring()
 
-    def _read(self, followers: Sequence[Follower]) -> bool:
-        """Hand over one page; return whether there may be more."""
-        assert self._at is not None
-        names = None if self._wanted is None else self._wanted.names
-        page = self.store.read(read_page(self._at.place, names))
+    def _read(self, watch: _Watch, followers: Sequence[Follower]) -> bool:
+        """Hand over one page; return whether there is another already.
+
+        A tick shows what is new. The thread marks one at most between two pauses.
+        """
+        if watch.at is None:
+            return False
+        names = None if watch.wanted is None else watch.wanted.names
+        page = self.store.read(read_page(watch.at.place, names))
         life = page.state.life or ""
-        if why_unreadable(self._at, life, page.state.kept) is not None:
-            self._begin()
+        if why_unreadable(watch.at, life, page.state.kept) is not None:
+            self._begin(watch)
             return False
         events = [*events_of(page, self._packing)]
         with self._guard:
-            self._at = Cursor(life, page.after)
+            if not self._thread.is_current:
+                return False
+            watch.at = self._reached = Cursor(life, page.after)
             for follower in followers:
                 self._hand_over(follower, events)
-        if page.is_last and (page.state.has_news or page.state.is_foreign):
-            self.store.run(mark_tick(uuid4().hex[:8]))
+        if not page.is_last:
             return True
-        return not page.is_last
+        if watch.may_mark and (page.state.has_news or page.state.is_foreign):
+            self.store.run(mark_tick(uuid4().hex[:8]))
+            watch.may_mark = False
+            return True
+        return False
 
     def _hand_over(self, follower: Follower, events: Sequence[Placed]) -> None:
         if follower.begins is None or follower.is_behind:
@@ -242,10 +288,9 @@ class Hub:
             follower.waiting.extend(new)
         follower.ring()
 
-    def _stop_watching(self) -> None:
-        self._at, self._wanted, self._renews_at = None, None, 0.0
+    def _stop_watching(self, watch: _Watch) -> None:
         try:
-            self.store.run(unwatch(self._name))
+            self.store.run(unwatch(watch.name))
         except Exception as error:
             log.debug("the watch ends by itself: %s", error)
 

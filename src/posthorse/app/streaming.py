@@ -115,6 +115,9 @@ class Events:
                     return placed.make()
             if self._is_last:
                 break
+            if self._follower.was_unwatched and self._at is not None:
+                self._follower.was_unwatched = False
+                return (yield from self._miss(self._at, "not watched", self._at))
             missed = yield from (self._hear() if self._is_live else self._read())
             if missed is not None:
                 return missed

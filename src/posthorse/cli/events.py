@@ -97,7 +97,8 @@ def _print(event: JobEvent | Missed, app: Posthorse, *, as_json: bool) -> None:
     if as_json:
         out_json(event)
     elif isinstance(event, Missed):
-        say(f"Events were missed: the place to read on from is {event.why}.")
+        what = "the stream was" if event.why == "not watched" else "the place to read on from is"
+        say(f"Events were missed: {what} {event.why}.")
     elif is_terminal():
         from rich.text import Text
 

@@ -116,10 +116,12 @@ class Discarded(JobEvent, frozen=True, kw_only=True, tag="discarded"):
 
 
 class Missed(msgspec.Struct, frozen=True, kw_only=True, tag_field="name", tag="missed"):
-    """Events were missed, because the place to read on from is gone. Reading goes on with what comes now.
+    """Events were missed, because the place to read on from is gone, or because they were not written.
 
-    why: "too old" (retention removed what came next), "too new" or "another store" (it was restored or replaced).
-    after: the cursor that cannot be read from. cursor: where reading goes on. at: when that was found.
+    why: "too old" (retention removed what came next), "too new" or "another store" (it was restored or replaced), "not
+    watched" (the process could not renew its watch, or `app.close()` ended it; events of every job, such as
+    completions, were not written meanwhile). after: where the reader was. cursor: where reading goes on. at: when that
+    was found.
     """
 
     why: Why

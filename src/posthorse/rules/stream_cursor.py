@@ -15,8 +15,8 @@ from posthorse.rules.values.type_mismatch import short
 
 _FORM = re.compile(r"([0-9a-z]{1,32})-(\d{1,19})-(\d{1,19})-(\d{1,9})")
 
-Why = Literal["too old", "too new", "another store"]
-"""Why a cursor cannot be read from."""
+Why = Literal["too old", "too new", "another store", "not watched"]
+"""Why events were missed: a cursor cannot be read from, or the stream was not watched while a reader followed it."""
 
 
 class Place(NamedTuple):

@@ -23,6 +23,7 @@ from posthorse.store.base import (
     query,
     query_rows,
     single_operation,
+    unrepeatable_operation,
 )
 
 LIFE = "stream"
@@ -81,13 +82,15 @@ def learn(watched: Watched, heard: Heard, changes: int | None = None) -> None:
 
 
 @operation
-def watch(name: str, wanted: Wanted, life: str, *, seconds: float) -> QuerySteps[None]:
-    """Watch the stream for so many seconds, or go on watching. `life` names the stream if it never had a watcher.
+def watch(name: str, wanted: Wanted, life: str, *, seconds: float) -> QuerySteps[bool]:
+    """Watch the stream for so many seconds, or go on watching; return whether the watch of that name still held.
 
-    From this commit on rare events are told, and all events a second later. The first tick comes before all of them.
+    `life` names the stream if it never had a watcher. From this commit on rare events are told, and all events a second
+    later. The first tick comes before all of them.
     """
     words = encoded(wanted)
-    if (yield from WANTED_BY(name=name)) != [(words,)]:
+    known = yield from WANTED_BY(name=name)
+    if known != [(words,)]:
         yield query("count_change")
         yield query("set_new_fact", name=LIFE, value=life)
         yield query("tick")
@@ -95,6 +98,7 @@ def watch(name: str, wanted: Wanted, life: str, *, seconds: float) -> QuerySteps
         yield query("wake")
     else:
         yield query("watch", name=name, wanted=words, span=round(seconds * SECOND))
+    return bool(known)
 
 
 @creating_no_work
@@ -122,9 +126,12 @@ def tell_submitted(jobs: Sequence[str], moment: int) -> Iterator[BoundQuery]:
 
 
 @creating_no_work
-@operation
+@unrepeatable_operation
 def tell_started(runner: str, jobs: Sequence[tuple[str, int]]) -> QuerySteps[None]:
-    """Tell of attempts of a runner that began, each with its number."""
+    """Tell of attempts of a runner that began, each with its number.
+
+    After a lost reply it does not run again, because it could not see what its first commit did.
+    """
     for attempt, ids in _by_attempt(jobs).items():
         for begin in range(0, len(ids), MAX_BLOCK):
             block = _encode(ids[begin : begin + MAX_BLOCK]).decode()
