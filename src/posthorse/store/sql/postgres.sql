@@ -342,7 +342,7 @@ WITH ending AS MATERIALIZED (
 ), ended AS (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, claimed_at
 )
-SELECT ended.job, j.version + 2, ended.claimed_at, :now - ended.claimed_at
+SELECT ended.job, j.version + 2 AS version, ended.claimed_at, :now - ended.claimed_at AS took
 FROM ended CROSS JOIN LATERAL (SELECT version FROM @jobs WHERE id = ended.job OFFSET 0) AS j
 
 -- ## settle
@@ -719,8 +719,9 @@ HAVING count(*) > 0
 -- ## stream_state
 -- Return which life of the stream this is, the places that are kept (here: ticks), whether there is news since the last
 -- tick, and whether that tick is of another server.
-SELECT (SELECT value FROM @meta WHERE name = 'stream'),
-    coalesce((SELECT number FROM @ticks ORDER BY number LIMIT 1), 0), coalesce(newest.number, 0), 0::bigint, 0::bigint,
+SELECT (SELECT value FROM @meta WHERE name = 'stream') AS life,
+    coalesce((SELECT number FROM @ticks ORDER BY number LIMIT 1), 0) AS oldest_tick,
+    coalesce(newest.number, 0) AS newest_tick, 0::bigint AS oldest_place, 0::bigint AS newest_place,
     EXISTS (SELECT 1 FROM @stream WHERE xid >= pg_snapshot_xmax(newest.snapshot))
         OR EXISTS (SELECT 1 FROM @stream WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(newest.snapshot)))) AS has_news,
     coalesce(pg_snapshot_xmax(newest.snapshot) > pg_snapshot_xmax(pg_current_snapshot()), false) AS is_foreign

@@ -595,8 +595,9 @@ HAVING count(*) > 0
 
 -- ## stream_state
 -- Return which life of the stream this is, and the places that are kept. There are no ticks.
-SELECT (SELECT value FROM @meta WHERE name = 'stream'), 0, 0,
-    coalesce((SELECT min(place) FROM @stream), 1), coalesce((SELECT max(place) FROM @stream), 0), 0, 0
+SELECT (SELECT value FROM @meta WHERE name = 'stream') AS life, 0 AS oldest_tick, 0 AS newest_tick,
+    coalesce((SELECT min(place) FROM @stream), 1) AS oldest_place,
+    coalesce((SELECT max(place) FROM @stream), 0) AS newest_place, 0 AS has_news, 0 AS is_foreign
 
 -- ## tick
 -- Do nothing: places are in the order of commits.
