@@ -12,14 +12,19 @@ from collections import Counter
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from msgspec.structs import replace
 
 import posthorse as ph
-from posthorse.errors import InvalidOption
+from posthorse.errors import InvalidOption, TooLarge
 from posthorse.maintenance.event_observers import EventObservers
+from posthorse.rules.watched import decoded
+from posthorse.store.operations import stream
 from posthorse.store.operations.observing import places_of
 from posthorse.store.operations.stream import forget_told
+from posthorse.store.operations.telling import queues_and_watchers
 from tests.waiting import until
 
 quick = pytest.mark.tuning(observers_interval=0.02, telling_interval=0.02, request_interval=0.05, events_interval=0.02)
@@ -159,6 +164,113 @@ def test_a_place_that_is_gone_is_reported(
         until(lambda: seen)
     missed = next(event for event in seen if isinstance(event, ph.events.Missed))
     assert missed.why == "too old"
+
+
+@pytest.mark.tuning(observer_pages=1)
+def test_a_look_reads_a_few_pages_for_each_observer(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_BLOCKS", 3)  # the last one of a page begins the next
+
+    @app.job
+    def work() -> None: ...
+
+    @app.on(ph.events.JobSubmitted)
+    def first(event: ph.events.JobSubmitted) -> None: ...
+
+    @app.on(ph.events.JobSubmitted)
+    def second(event: ph.events.JobSubmitted) -> None: ...
+
+    app.migrate()
+
+    async def look() -> None:
+        observers = observers_of(app)
+        await observers._turn()  # pyright: ignore[reportPrivateUsage]
+        app.gate.look_again()
+        for _ in range(7):
+            await work.aenqueue()
+        for count in (3, 5, 7):
+            assert await observers._turn()  # pyright: ignore[reportPrivateUsage]
+            assert [await app.jobs(kind=kind).acount() for kind in ("first", "second")] == [count, count]
+        turns = [await observers._turn() for _ in range(5)]  # pyright: ignore[reportPrivateUsage]
+        assert not turns[-1]
+
+    asyncio.run(look())
+
+
+@quick
+def test_an_observer_that_cannot_be_notified_holds_no_other_up(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.job
+    def work() -> None: ...
+
+    @app.on(ph.events.JobSubmitted)
+    def broken(event: ph.events.JobSubmitted) -> None: ...
+
+    @app.on(ph.events.JobSubmitted)
+    def sound(event: ph.events.JobSubmitted) -> None: ...
+
+    app.migrate()
+
+    def refuse(told: object) -> NoReturn:
+        raise TooLarge("too large")
+
+    async def look() -> None:
+        observers = app.registry.event_observers
+        observers["broken"] = replace(observers["broken"], make=refuse)
+        both = observers_of(app)
+        await both._turn()  # pyright: ignore[reportPrivateUsage]
+        app.gate.look_again()
+        for _ in range(3):
+            await work.aenqueue()
+            await both._turn()  # pyright: ignore[reportPrivateUsage]
+
+    asyncio.run(look())
+    assert app.jobs(kind="sound").count() == 3
+    assert caplog.text.count("cannot notify the observer broken") == 1  # it is left alone for a moment
+
+
+def test_a_watch_of_new_code_is_not_narrowed_by_old_code(store_url: str) -> None:
+    def declare(*events: type[ph.events.JobEvent]) -> ph.Posthorse:
+        app = ph.Posthorse(store_url)
+
+        @app.on(list(events))
+        def observe(event: object) -> None: ...
+
+        return app
+
+    old, new = declare(Completed), declare(Completed, Failed)
+    new.migrate()
+
+    async def look() -> None:
+        for app in (old, new, old):
+            await observers_of(app)._turn()  # pyright: ignore[reportPrivateUsage]
+
+    asyncio.run(look())
+    watchers = new.store.read(queues_and_watchers()).watchers
+    assert sorted(tuple(decoded(words).names or ()) for words, _ in watchers) == [
+        ("completed",),
+        ("completed", "failed"),
+    ]
+    assert [*new.store.read(places_of(["observer observe"]))] == ["observer observe"]
+    old.close()
+    new.close()
+
+
+@quick
+def test_a_batch_that_is_too_large_becomes_several_jobs(app: ph.Posthorse, seen: list[object]) -> None:
+    @app.job(max_attempts=1)
+    async def work() -> None:
+        raise ValueError("\N{DOVE OF PEACE}" * 4_000)
+
+    @app.on(Failed, batch="1h")
+    async def observe(events: list[ph.events.Failed]) -> None:
+        seen.append(events)
+
+    with app.worker():
+        until(lambda: app.store.read(places_of(["observer observe"])))
+        app.enqueue_many([work.bind() for _ in range(1_000)])
+        until(lambda: sum(len(events) for events in seen if isinstance(events, list)) == 1_000, patience=60)
+    assert len(seen) == 4  # of 12 MB
 
 
 @quick

@@ -141,11 +141,11 @@ def taking(
     parameters[place] = parameters[place].replace(annotation=event)
 
     @functools.wraps(function)
-    def taking(*args: object, **kwargs: object) -> object:
+    def with_event(*args: object, **kwargs: object) -> object:
         return function(*args, **kwargs)
 
-    taking.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]  # inspect reads it
-    return taking
+    with_event.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]  # inspect reads it
+    return with_event
 
 
 def _check(parameter: Parameter, registered: Registered, check: Callable[[object, str, str], None]) -> None:

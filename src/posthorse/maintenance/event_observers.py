@@ -8,6 +8,7 @@ no leader, and what was committed is handed over once, whichever process dies.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Mapping
 from uuid import uuid4
@@ -23,7 +24,7 @@ from posthorse.rules.observers import MAX_BATCH, EventObserver
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.stream_cursor import Cursor, Place, as_cursor, why_unreadable
-from posthorse.rules.watched import Wanted
+from posthorse.rules.watched import Wanted, encoded
 from posthorse.store.admission import Admission
 from posthorse.store.event_reading import events_of
 from posthorse.store.operations.observing import enter_reader, hand_over, places_of
@@ -36,6 +37,12 @@ log = logging.getLogger("posthorse.maintenance")
 
 LOOK_WHEN_SECOND = 2.0
 """Seconds between the looks of a process while another one hands over."""
+
+WAIT_AFTER_ERROR = 1.0
+"""Seconds for which an observer that could not be notified is left alone."""
+
+MAX_PAGES_IN_MEMORY = 2
+"""Pages that a look keeps for the other observers that are at the same place."""
 
 PLACE_INTERVAL = 10.0
 """Seconds after which a place that moved without any event for its observer is stored."""
@@ -50,6 +57,8 @@ class _Reading:
         self.pending: list[JobEvent | Missed] = []
         self.since = monotonic()
         """When the first of those events was read, or the place was stored."""
+        self.waits_until = 0.0
+        """Until when it is left alone, because it could not be notified."""
 
 
 class EventObservers:
@@ -72,7 +81,8 @@ class EventObservers:
         self._interval = store.tuning.observers_interval
         self._readings: dict[str, _Reading] = {}
         self._watches_until = 0.0
-        self._is_second = False
+        self._was_first = self._was_second = False
+        """Whether this process handed over in this turn, and whether another one did what it was about to do."""
 
     async def run_forever(self) -> None:
         """Run until cancelled."""
@@ -80,8 +90,10 @@ class EventObservers:
             pause = self._interval
             try:
                 if self._observers:
-                    await self._turn()
-                    if self._is_second:
+                    has_more = await self._turn()
+                    if has_more:
+                        pause = 0.0
+                    elif self._was_second and not self._was_first:
                         pause = max(pause, LOOK_WHEN_SECOND)
             except PosthorseError as error:
                 log.warning("cannot look for what observers want: %s", error)
@@ -91,13 +103,26 @@ class EventObservers:
                 pause = 1.0
             await asyncio.sleep(pause if self._observers else 60.0)
 
-    async def _turn(self) -> None:
+    async def _turn(self) -> bool:
+        """Read on for each observer, a page of each in turns, up to a number of pages; return whether there is more.
+
+        So an observer with a long way to go holds no other up, and those at the same place share a page.
+        """
         if monotonic() >= self._watches_until:
             await self._keep_watching()
-        stored = await self._store.aread(places_of([_reader(name) for name in self._observers]))
+        active = await self._present()
         pages: dict[Place, Page] = {}
-        has_moved = False
-        self._is_second = False
+        self._was_first = self._was_second = False
+        for _ in range(self._store.tuning.observer_pages):
+            active = [each for each in active if await self._serve_safely(*each, pages)]
+            if not active:
+                break
+        return bool(active)
+
+    async def _present(self) -> list[tuple[EventObserver, _Reading]]:
+        """Return the observers that can be notified now, and how far each is."""
+        stored = await self._store.aread(places_of([_reader(name) for name in self._observers]))
+        found: list[tuple[EventObserver, _Reading]] = []
         for name, observer in self._observers.items():
             place = stored.get(_reader(name))
             if place is None:
@@ -106,19 +131,15 @@ class EventObservers:
             reading = self._readings.get(name)
             if reading is None or reading.stored != place:
                 reading = self._readings[name] = _Reading(place)
-            try:
-                while await self._serve(observer, reading, pages):
-                    has_moved = True
-            except PosthorseError as error:
-                log.warning("cannot notify the observer %s: %s", name, error)
-        if has_moved:
-            self._is_second = False
+            if monotonic() >= reading.waits_until:
+                found.append((observer, reading))
+        return found
 
     async def _keep_watching(self) -> None:
         """Watch for each observer, for as long as events are kept: so long it may be without any process."""
         for name, observer in self._observers.items():
             wanted = Wanted(sorted(observer.names), None if observer.kinds is None else sorted(observer.kinds))
-            await self._store.arun(watch(_reader(name), wanted, uuid4().hex[:8], seconds=self._keep))
+            await self._store.arun(watch(_watcher(name, wanted), wanted, uuid4().hex[:8], seconds=self._keep))
         state = await self._state()
         for name in self._observers:
             await self._store.arun(enter_reader(_reader(name), str(Cursor(state.life or "", state.kept.newest))))
@@ -130,6 +151,15 @@ class EventObservers:
             await self._store.arun(mark_tick(uuid4().hex[:8]))
             state = await self._store.aread(stream_state())
         return state
+
+    async def _serve_safely(self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page]) -> bool:
+        """Do as `_serve`; an observer that cannot be notified is left alone for a moment, and holds no other up."""
+        try:
+            return await self._serve(observer, reading, pages)
+        except PosthorseError as error:
+            log.warning("cannot notify the observer %s: %s", observer.name, error)
+            reading.waits_until = monotonic() + WAIT_AFTER_ERROR
+            return False
 
     async def _serve(self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page]) -> bool:
         """Read on for one observer, and hand over what is due; return whether there may be more."""
@@ -152,13 +182,11 @@ class EventObservers:
                     reading.pending.append(placed.make())
             reading.at = Cursor(life, page.after)
         if reading.pending:
-            is_due = observer.is_due(len(reading.pending), monotonic() - reading.since)
-            return is_due and await self._hand_over(observer, reading)
-        if not page.is_last:
-            return True
-        if monotonic() - reading.since >= PLACE_INTERVAL and str(reading.at) != reading.stored:
+            if observer.is_due(len(reading.pending), monotonic() - reading.since):
+                return await self._hand_over(observer, reading) and not page.is_last
+        elif page.is_last and monotonic() - reading.since >= PLACE_INTERVAL and str(reading.at) != reading.stored:
             await self._hand_over(observer, reading)
-        return False
+        return not page.is_last
 
     async def _page(self, place: Place, pages: dict[Place, Page]) -> Page:
         """Read a page, once for all observers that are there; with a tick if that shows more."""
@@ -168,6 +196,8 @@ class EventObservers:
             if page.is_last and (page.state.has_news or page.state.is_foreign):
                 await self._store.arun(mark_tick(uuid4().hex[:8]))
                 page = await self._store.aread(read_page(place))
+            while len(pages) >= MAX_PAGES_IN_MEMORY:
+                del pages[next(iter(pages))]
             pages[place] = page
         return page
 
@@ -192,13 +222,19 @@ class EventObservers:
             )
         )
         failpoint("after_hand_over")
-        self._is_second = self._is_second or not moved
         if moved:
+            self._was_first = True
             reading.stored, reading.pending, reading.since = str(reading.at), [], monotonic()
         else:
+            self._was_second = True
             del self._readings[observer.name]  # where it is now is read at the next turn
         return moved
 
 
 def _reader(observer: str) -> str:
     return f"observer {observer}"
+
+
+def _watcher(observer: str, wanted: Wanted) -> str:
+    """Name the watch of an observer. While old and new code run side by side, each keeps up its own."""
+    return f"{_reader(observer)} {hashlib.sha256(encoded(wanted).encode()).hexdigest()[:8]}"

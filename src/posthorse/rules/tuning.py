@@ -163,6 +163,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     observers_interval: float = 0.25
     """Time between two looks at the stream for durable observers."""
 
+    observer_pages: int = 10
+    """Pages of the stream that one look reads for each durable observer, at most."""
+
     forget_events_interval: float = 10.0
     """Time between two looks for events to forget."""
 
