@@ -152,6 +152,24 @@ def test_a_filter_judges_name_kind_queue_and_tenant(app: ph.Posthorse) -> None:
     assert [*app.events(kind="third")] == []
 
 
+def test_names_of_events_may_be_their_classes(app: ph.Posthorse) -> None:
+    @app.job
+    def work() -> None: ...
+
+    with collected(app.events(follow=True)) as found:
+        work.enqueue().cancel()
+        until(lambda: len(found) == 2)
+    submitted, cancelled = ph.events.JobSubmitted, ph.events.Cancelled
+    assert [event.name for event in app.events(names=cancelled)] == ["cancelled"]
+    assert [*app.events(names=submitted | cancelled)] == found
+    assert [*app.events(names=[submitted, "cancelled"])] == found
+    assert [*app.events(names=[submitted | ph.events.Missed])] == found[:1]
+    assert [*app.events(names=ph.events.JobEvent)] == found
+    for other in (int, ph.events.Missed, [], [submitted, 3], ph.events.DeadLettersGrew):
+        with pytest.raises(InvalidOption, match="a class such as ph"):
+            app.events(names=other)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_read_is_refused_in_words(app: ph.Posthorse) -> None:
     with pytest.raises(InvalidOption, match="not a cursor"):
         app.events(after="yesterday")

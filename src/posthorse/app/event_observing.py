@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
@@ -15,7 +14,7 @@ from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.growth import OBSERVERS_QUEUE
 from posthorse.rules.job import Lane, NewJob, checked_name
-from posthorse.rules.job_events import CLASSES, JobEvent, Missed, make_filter
+from posthorse.rules.job_events import CLASSES, JobEvent, Missed, make_filter, members
 from posthorse.rules.observers import EventObserver
 from posthorse.rules.registry import make_kind_options, register
 from posthorse.rules.values.type_mismatch import short
@@ -90,7 +89,7 @@ class ObservingEvents(Generic[E]):
                     "it as a list of them, or not at all"
                 )
             inner = (get_args(annotation) or (Any,))[0]
-        taken = set(_members(inner))
+        taken = set(members(inner))
         if taken & {Any, object} or all(each in taken or set(each.__mro__) & taken for each in self._classes):
             return
         names = ", ".join(f"ph.events.{each.__name__}" for each in self._classes)
@@ -107,7 +106,7 @@ def classes_of(events: Iterable[object]) -> tuple[type[JobEvent | Missed], ...]:
         if isinstance(event, list | tuple | set | frozenset):
             found.update(dict.fromkeys(classes_of(cast("Iterable[object]", event))))
             continue
-        for member in _members(event):
+        for member in members(event):
             if member is JobEvent:
                 found.update(dict.fromkeys(CLASSES.values()))
             elif member is Missed or member in CLASSES.values():
@@ -121,12 +120,6 @@ def classes_of(events: Iterable[object]) -> tuple[type[JobEvent | Missed], ...]:
     if not any(each is not Missed for each in found):
         raise InvalidOption("app.on() needs the events to be notified of, such as ph.events.Completed")
     return tuple(found)
-
-
-def _members(annotation: object) -> Sequence[object]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [inner for each in get_args(annotation) for inner in _members(each)]
-    return [annotation]
 
 
 def _checked_batch(batch: Duration) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from posthorse.app.parts import Parts
-from posthorse.rules.job_events import make_filter
+from posthorse.rules.job_events import EventClass, make_filter
 from posthorse.rules.stream_cursor import as_cursor
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class ReadsEvents(Parts):
         self,
         *,
         after: str | None = None,
-        names: str | Iterable[str] | None = None,
+        names: str | EventClass | Iterable[str | EventClass] | None = None,
         kind: str | Iterable[str] | None = None,
         queue: str | Iterable[str] | None = None,
         tenant: str | Iterable[str] | None = None,
@@ -40,7 +40,8 @@ class ReadsEvents(Parts):
 
         after: the cursor of an event: begin with the one behind it. By default, begin with the oldest that is kept;
         with `follow`, with what happens from now on.
-        names, kind, queue, tenant: only these; one or several of each.
+        names, kind, queue, tenant: only these; one or several of each. Names may be classes, too:
+        `names=ph.events.Completed | ph.events.Failed`.
         follow: wait for more events, and end never. The first second of a watch may lack starts, completions and
         submissions; `with app.events(follow=True) as events:` begins it at once.
 

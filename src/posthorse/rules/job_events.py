@@ -7,9 +7,10 @@ JSON they have their name in the field `name`.
 from __future__ import annotations
 
 import difflib
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -143,6 +144,9 @@ def _all_classes() -> Mapping[str, type[JobEvent]]:
 CLASSES = _all_classes()
 """The class of each event of the stream, by its name. A step that the timeline of a job only infers has none."""
 
+EventClass: TypeAlias = type[JobEvent | Missed] | types.UnionType
+"""A class of events, or a union of them."""
+
 
 class Face(NamedTuple):
     """What filters judge of an event besides its name."""
@@ -170,13 +174,16 @@ class EventFilter(msgspec.Struct, frozen=True):
 
 
 def make_filter(
-    names: str | Iterable[str] | None = None,
+    names: str | EventClass | Iterable[str | EventClass] | None = None,
     kind: str | Iterable[str] | None = None,
     queue: str | Iterable[str] | None = None,
     tenant: str | Iterable[str] | None = None,
 ) -> EventFilter:
-    """Make and check a filter. Raises InvalidOption, which names the nearest name."""
-    wanted = _set_of(names, "names")
+    """Make and check a filter. names: of events, or their classes, or unions of classes.
+
+    Raises InvalidOption, which names the nearest name.
+    """
+    wanted = None if names is None else _names_of(names)
     for name in wanted or ():
         if name not in CLASSES:
             near = difflib.get_close_matches(name, CLASSES, n=1)
@@ -187,6 +194,34 @@ def make_filter(
         for one in several or ():
             checked_name(one, what=what)
     return EventFilter(wanted, kinds, queues, _set_of(tenant, "tenant"))
+
+
+def members(annotation: object) -> Sequence[object]:
+    """Return the classes of a union; of anything else itself."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [inner for each in get_args(annotation) for inner in members(each)]
+    return [annotation]
+
+
+def _names_of(given: object) -> frozenset[str]:
+    """Return the names of events, given names and classes. Each reader gets `Missed`, so it says nothing here."""
+    several: object = [given] if isinstance(given, str) else given
+    listed = cast("Iterable[object]", several) if isinstance(several, Iterable) else [several]
+    found: set[str] = set()
+    for one in (member for each in listed for member in members(each)):
+        if isinstance(one, str):
+            found.add(one)
+        elif isinstance(one, type) and issubclass(one, JobEvent):
+            found.update(CLASSES if one is JobEvent else [str(one.__struct_config__.tag)])
+        elif one is not Missed:
+            found.clear()
+            break
+    if not found:
+        raise InvalidOption(
+            f"names is {short(given)}; it must be the name of an event such as 'completed', a class such as "
+            "ph.events.Completed, or a list of them"
+        )
+    return frozenset(found)
 
 
 def _set_of(given: object, what: str) -> frozenset[str] | None:
