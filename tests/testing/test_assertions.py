@@ -28,6 +28,24 @@ def test_a_job_that_has_run_was_enqueued_all_the_same(kit: pt.Kit) -> None:
     assert kit.assert_enqueued(welcome, 7).state is ph.State.COMPLETED
 
 
+def test_a_job_is_found_by_its_key_and_its_metadata(kit: pt.Kit) -> None:
+    one = welcome.using(key="one", metadata={"request": "r1", "user": 3}).enqueue(1)
+    two = welcome.using(key=ph.Key("two", scope="app"), tenant="acme").enqueue(2)
+    hopeless.using(key="one").enqueue()
+    assert kit.assert_enqueued(welcome, key="one", metadata={"request": "r1"}, times=1).job.id == one.id
+    assert kit.assert_enqueued(welcome, key="two").job.id == two.id
+    kit.assert_enqueued(welcome, key=ph.Key("two", scope="app"))
+    assert kit.enqueued(welcome)[0].key == "one"
+    with pytest.raises(AssertionError, match=r"key='one' \(not 'three'\)"):
+        kit.assert_enqueued(welcome, key="three")
+    with pytest.raises(AssertionError, match=r"metadata=.*'r1'.*\(not \{'request': 'r2'\}\)"):
+        kit.assert_enqueued(welcome, metadata={"request": "r2"})
+    with pytest.raises(ph.InvalidOption, match="as a dict"):
+        kit.assert_enqueued(welcome, metadata="r1")
+    kit.drain(raise_errors=False)
+    kit.assert_enqueued(welcome, key="one", times=1)
+
+
 def test_the_nearest_jobs_are_shown(kit: pt.Kit) -> None:
     welcome.enqueue(8)
     welcome.enqueue(7, polite=False)

@@ -116,11 +116,80 @@ def test_what_is_left_says_why(kit: pt.Kit) -> None:
     assert calls == []
 
 
-def test_a_drain_is_printed_so_that_a_failed_assertion_says_all(kit: pt.Kit) -> None:
-    welcome.enqueue(1)
-    welcome.using(delay="3d").enqueue(1)
-    printed = repr(kit.drain())
-    assert printed.startswith("<Drained: 1 completed, 1 left\n  welcome ")
+def test_a_drain_is_counted_in_one_line_and_printed_in_several(kit: pt.Kit) -> None:
+    done = welcome.enqueue(1)
+    late = welcome.using(delay="3d").enqueue(1)
+    drained = kit.drain()
+    assert repr(drained) == "<Drained: 1 completed, 1 left>"
+    counts, ran, first, left, last = str(drained).splitlines()
+    assert (counts, ran, left) == ("1 completed, 1 left", "ran:", "left:")
+    assert first == f"  welcome {done.id} (attempt 1): returned, now completed"
+    assert last.startswith(f"  welcome {late.id} is scheduled: ")
+
+
+def test_a_crash_is_told(kit: pt.Kit) -> None:
+    total.enqueue(50)
+    with pt.crash_in_slice(2):
+        drained = kit.drain()
+    assert repr(drained) == "<Drained: 1 completed, 1 lost>"
+    assert ": lost Crash('the worker died in slice 2, as the test wanted')" in str(drained)
+    assert kit.last_drained is drained
+
+
+def test_waiting_for_a_job_before_a_drain_is_refused_at_once(kit: pt.Kit) -> None:
+    job = welcome.enqueue(1)
+    with pytest.raises(ph.InvalidCall, match=r"call posthorse\.drain\(\) first"):
+        job.result()
+    with pytest.raises(ph.InvalidCall, match="nothing runs until drain"):
+        asyncio.run(_result_of(job))
+    with pytest.raises(TimeoutError):
+        job.result(timeout=0)
+    kit.drain()
+    assert job.result() == 1
+
+
+async def _result_of(job: ph.Job[int]) -> int:
+    return await job.aresult()
+
+
+def test_a_worker_of_the_test_may_be_waited_for(kit: pt.Kit) -> None:
+    job = welcome.using(delay="1s").enqueue(1)
+    with shop.app.worker():
+        kit.clock.advance("2s")
+        assert job.result(timeout=60) == 1
+    job = welcome.enqueue(2)
+    with pytest.raises(ph.InvalidCall, match="nothing runs"):
+        job.result()
+
+
+def test_lines_of_jobs_are_stored_as_the_test_lets_loggers_through(caplog: pytest.LogCaptureFixture) -> None:
+    app = ph.Posthorse("sqlite:////nowhere/logs.db")
+
+    @app.job
+    def talk() -> None:
+        logging.getLogger("shop").info("hello")
+
+    with pt.kit(app) as kit:
+        caplog.set_level("INFO")
+        job = talk.enqueue()
+        kit.drain()
+        assert [line.message for line in job.logs()] == ["hello"]
+
+
+def test_a_job_that_waits_for_another_in_a_drain_is_refused(kit: pt.Kit) -> None:
+    app = ph.Posthorse("sqlite:////nowhere/waiting.db")
+
+    @app.job
+    def second() -> None: ...
+
+    @app.job(max_attempts=1)
+    def first() -> None:
+        second.enqueue().result()
+
+    with pt.kit(app) as other:
+        first.enqueue()
+        with pytest.raises(ph.InvalidCall, match="nothing runs"):
+            other.drain()
 
 
 def test_time_leaps_while_jobs_wait_for_it(kit: pt.Kit) -> None:

@@ -86,6 +86,30 @@ def test_a_failed_assertion_points_to_the_line_of_the_test(project: Path) -> Non
     assert "kits.py" not in printed
 
 
+def test_the_last_drain_of_a_failed_test_is_shown_whole(project: Path) -> None:
+    (project / "pytest.ini").write_text("[pytest]\nposthorse_app = shop:app\n")
+    write(
+        project,
+        test_shop="""
+        from shop import welcome
+
+        def test_one(posthorse):
+            for number in range(9):
+                welcome.enqueue(number)
+            welcome.using(delay="3d").enqueue(1)
+            assert posthorse.drain().completed == 10
+        """,
+    )
+    printed = run_tests(project).stdout
+    assert "where 9 = <Drained: 9 completed, 1 left>.completed" in printed
+    _, _, shown = printed.partition(" the last drain ")
+    lines = shown.splitlines()[1:]
+    assert lines[:2] == ["9 completed, 1 left", "ran:"]
+    assert [line.endswith("(attempt 1): returned, now completed") for line in lines[2:11]] == [True] * 9
+    assert lines[11] == "left:"
+    assert "is scheduled" in lines[12]
+
+
 def test_the_plugin_imports_nothing_before_a_test_asks_for_it(tmp_path: Path) -> None:
     write(
         tmp_path,

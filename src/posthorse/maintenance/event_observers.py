@@ -103,7 +103,16 @@ class EventObservers:
                 pause = 1.0
             await asyncio.sleep(pause if self._observers else 60.0)
 
-    async def _turn(self) -> bool:
+    async def watch(self) -> None:
+        """Begin to watch for all observers there are, so that what happens from now on is written down for them."""
+        await self._keep_watching()
+
+    async def notify(self) -> None:
+        """Hand over all that there is now, including events that a batch would still gather."""
+        while await self._turn(at_once=True):
+            pass
+
+    async def _turn(self, *, at_once: bool = False) -> bool:
         """Read on for each observer, a page of each in turns, up to a number of pages; return whether there is more.
 
         So an observer with a long way to go holds no other up, and those at the same place share a page.
@@ -114,7 +123,7 @@ class EventObservers:
         pages: dict[Place, Page] = {}
         self._was_first = self._was_second = False
         for _ in range(self._store.tuning.observer_pages):
-            active = [each for each in active if await self._serve_safely(*each, pages)]
+            active = [each for each in active if await self._serve_safely(*each, pages, at_once=at_once)]
             if not active:
                 break
         return bool(active)
@@ -152,16 +161,20 @@ class EventObservers:
             state = await self._store.aread(stream_state())
         return state
 
-    async def _serve_safely(self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page]) -> bool:
+    async def _serve_safely(
+        self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page], *, at_once: bool
+    ) -> bool:
         """Do as `_serve`; an observer that cannot be notified is left alone for a moment, and holds no other up."""
         try:
-            return await self._serve(observer, reading, pages)
+            return await self._serve(observer, reading, pages, at_once=at_once)
         except PosthorseError as error:
             log.warning("cannot notify the observer %s: %s", observer.name, error)
             reading.waits_until = monotonic() + WAIT_AFTER_ERROR
             return False
 
-    async def _serve(self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page]) -> bool:
+    async def _serve(
+        self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page], *, at_once: bool
+    ) -> bool:
         """Read on for one observer, and hand over what is due; return whether there may be more."""
         page = await self._page(reading.at.place, pages)
         life, kept = page.state.life or "", page.state.kept
@@ -182,7 +195,7 @@ class EventObservers:
                     reading.pending.append(placed.make())
             reading.at = Cursor(life, page.after)
         if reading.pending:
-            if observer.is_due(len(reading.pending), monotonic() - reading.since):
+            if at_once or observer.is_due(len(reading.pending), monotonic() - reading.since):
                 return await self._hand_over(observer, reading) and not page.is_last
         elif page.is_last and monotonic() - reading.since >= PLACE_INTERVAL and str(reading.at) != reading.stored:
             await self._hand_over(observer, reading)

@@ -11,6 +11,7 @@ from posthorse.rules.job import State
 from posthorse.rules.steering import Retry, leaves
 
 MAX_LEFT_SHOWN = 5
+MAX_RAN_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
-    """What a drain did. It is printed in a few lines, so that a failed assertion shows it."""
+    """What a drain did. `repr` counts it in one line; `str`, and so `print`, lists the attempts and what is left."""
 
     ran: Sequence[Attempted]
     """Every attempt, in order."""
@@ -86,19 +87,24 @@ class Drained:
         return sum(one.state is state for one in self.ran)
 
     def __repr__(self) -> str:
+        return f"<Drained: {self._counts()}>"
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [self._counts(), *_listed("ran", self.ran, MAX_RAN_SHOWN), *_listed("left", self.left, MAX_LEFT_SHOWN)]
+        )
+
+    def _counts(self) -> str:
         counts = {
             "completed": self.completed,
             "failed": self.failed,
             "cancelled": self.cancelled,
             "retried": self.retried,
             "snoozed": self.snoozed,
+            **{outcome: sum(one.outcome == outcome for one in self.ran) for outcome in ("stopped", "lost", "unfit")},
             "left": len(self.left),
         }
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing ran"
-        lines = [f"<Drained: {told}", *(f"  {each}" for each in self.left[:MAX_LEFT_SHOWN])]
-        if len(self.left) > MAX_LEFT_SHOWN:
-            lines.append(f"  … and {len(self.left) - MAX_LEFT_SHOWN} more")
-        return "\n".join(lines) + ">"
+        return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing ran"
 
 
 @dataclass(slots=True)
@@ -156,6 +162,13 @@ class DrainLog:
         for other in others[:MAX_LEFT_SHOWN]:
             error.add_note(f"another job failed, too: {other}")
         raise error
+
+
+def _listed(what: str, each: Sequence[object], most: int) -> list[str]:
+    if not each:
+        return []
+    more = [f"  … and {len(each) - most} more"] if len(each) > most else []
+    return [f"{what}:", *(f"  {one}" for one in each[:most]), *more]
 
 
 def asks_for_retry(error: BaseException) -> bool:

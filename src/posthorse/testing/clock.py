@@ -8,6 +8,12 @@ from datetime import datetime, timedelta
 from posthorse.clock import Clock, micros_of, moment
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.values.type_mismatch import short
+
+ONLY_FORWARD = (
+    "time only moves forward in a store; begin the test at another time with pt.kit(app, now=…) or the fixture "
+    "posthorse_now"
+)
 
 
 class StandingClock(Clock):
@@ -53,6 +59,8 @@ class FakeClock:
 
         It runs no job: what is due then runs at the next `drain`.
         """
+        if _is_negative(by):
+            raise InvalidOption(f"advance: {short(by)} goes back, and {ONLY_FORWARD}")
         return self._move(as_timedelta(by, name="by"))
 
     def move_to(self, at: datetime) -> datetime:
@@ -63,10 +71,7 @@ class FakeClock:
         if at.tzinfo is None:
             raise InvalidOption(f"move_to: {at} has no time zone; write datetime(…, tzinfo=UTC)")
         if at < self.now:
-            raise InvalidOption(
-                f"move_to: {at} is before {self.now}, and time only moves forward in a store; begin the test at "
-                "another time with pt.kit(app, now=…) or the fixture posthorse_now"
-            )
+            raise InvalidOption(f"move_to: {at} is before {self.now}, and {ONLY_FORWARD}")
         return self._move(at - self.now)
 
     def _move(self, by: timedelta) -> datetime:
@@ -77,6 +82,14 @@ class FakeClock:
 
     def __repr__(self) -> str:
         return f"<FakeClock {self.now:%Y-%m-%d %H:%M:%S}>"
+
+
+def _is_negative(by: object) -> bool:
+    if isinstance(by, str):
+        return by.strip().startswith("-")
+    if isinstance(by, timedelta):
+        return by < timedelta(0)
+    return isinstance(by, int | float) and by < 0
 
 
 def begin_at(clock: Clock, at: datetime) -> None:

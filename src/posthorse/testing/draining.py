@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from posthorse.app.client import Posthorse
 from posthorse.app.finding import walk
@@ -11,6 +11,7 @@ from posthorse.app.reading import make_status
 from posthorse.app.verbs import drive, look_over
 from posthorse.clock import Clock
 from posthorse.errors import InvalidCall
+from posthorse.maintenance.event_observers import EventObservers
 from posthorse.rules.search.budget import first_window
 from posthorse.rules.search.keywords import make_filter
 from posthorse.store.operations import read
@@ -41,14 +42,16 @@ async def drain(
     *,
     due: bool,
     at_most: int | None,
+    observers: Mapping[Posthorse, EventObservers] | None = None,
     maintains: bool = True,
 ) -> tuple[Drained, DrainLog]:
     """Run jobs of these applications; return what was done, and the log of its attempts.
 
-    `maintains`: whether what is due now is looked for first, as schedules and jobs whose time has come.
+    `observers`: what notifies the observers of events. `maintains`: whether what is due now is looked for first, as
+    schedules and jobs whose time has come.
     """
     attempts = DrainLog()
-    runners = [HandRunner(app, calls, attempts) for app in apps]
+    runners = [HandRunner(app, calls, attempts, (observers or {}).get(app)) for app in apps]
     limit = MAX_ATTEMPTS if at_most is None else at_most
     left: list[Left] = []
     started: list[HandRunner] = []

@@ -15,14 +15,15 @@ from posthorse.app.reading import make_status
 from posthorse.errors import InvalidArgument, InvalidOption
 from posthorse.rules.arguments.signature import ArgumentsUnfit, Signature
 from posthorse.rules.durations import Duration, as_timedelta
-from posthorse.rules.job import State, Status
+from posthorse.rules.job import Options, State, Status
+from posthorse.rules.keys import Key
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations import read
 from posthorse.testing.draining import job_ids
 
 MAX_SHOWN = 5
 
-OPTIONS = ("queue", "priority", "tenant", "tags", "delay", "run_at", "state")
+OPTIONS = ("queue", "priority", "tenant", "tags", "key", "metadata", "delay", "run_at", "state")
 """What an assertion may ask of a job beside its arguments."""
 
 
@@ -34,6 +35,7 @@ class Enqueued:
     kind: str
     arguments: Mapping[str, object]
     status: Status
+    key: str | None = None
 
     @property
     def queue(self) -> str:
@@ -53,7 +55,7 @@ class Enqueued:
 
     def option(self, name: str) -> object:
         """Return what an assertion compares with an option."""
-        return self.delay if name == "delay" else cast("object", getattr(self.status, name))
+        return cast("object", getattr(self if name in ("delay", "key") else self.status, name))
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={short(value)}" for name, value in self.arguments.items())
@@ -106,12 +108,7 @@ class Wanted:
         ]
         for name, value in self.options.items():
             actual = found.option(name)
-            fits = (
-                set(cast("Sequence[str]", value)) <= set(cast("Sequence[str]", actual))
-                if name == "tags"
-                else _is_equal(actual, value)
-            )
-            if not fits:
+            if not _fits(name, actual, value):
                 told.append(f"{name}={_told(actual)} (not {_told(value)})")
         return told
 
@@ -134,7 +131,8 @@ def enqueued_in(apps: Sequence[Posthorse], wanted: Wanted | None = None) -> list
             seen.add(job)
             if wanted is None or row.kind == wanted.kind:
                 status = make_status(row, app.registry)
-                found.append(Enqueued(Job[object](app, job), row.kind, _arguments_of(app, job), status))
+                key = Options.decode(row.options).key
+                found.append(Enqueued(Job[object](app, job), row.kind, _arguments_of(app, job), status, key))
     return found
 
 
@@ -207,11 +205,30 @@ def _signature_of(apps: Sequence[Posthorse], kind: str) -> Signature:
 def _checked_option(name: str, value: object) -> object:
     if name == "delay":
         return as_timedelta(cast("Duration", value), name="delay")
+    if name == "key":
+        return value.text if isinstance(value, Key) else value
+    if name == "metadata":
+        return _checked_items(value)
     if name == "tags":
         return (value,) if isinstance(value, str) else tuple(cast("Sequence[str]", value))
     if name == "run_at" and not (isinstance(value, datetime) and value.tzinfo is not None) and type(value) is datetime:
         raise InvalidOption("run_at has no time zone; write datetime(…, tzinfo=UTC)")
     return value
+
+
+def _checked_items(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise InvalidOption(f"metadata is {short(value)}; give the items that the job should have, as a dict")
+    return cast("Mapping[str, object]", value)
+
+
+def _fits(name: str, actual: object, wanted: object) -> bool:
+    if name == "tags":
+        return set(cast("Sequence[str]", wanted)) <= set(cast("Sequence[str]", actual))
+    if name == "metadata":
+        has, items = cast("Mapping[str, object]", actual), cast("Mapping[str, object]", wanted)
+        return all(item in has and _is_equal(has[item], value) for item, value in items.items())
+    return _is_equal(actual, wanted)
 
 
 def _no_such_word(kind: str, word: str, names: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.line_up import LineUpDueJobs
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
 from posthorse.maintenance.chores.retention import ForgetOldJobs, retention_of
+from posthorse.maintenance.event_observers import EventObservers
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.events import Ended
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, Returned
@@ -31,6 +32,7 @@ from posthorse.rules.queues import DeclaredQueues
 from posthorse.store.operations.runners import NextDue, next_due, register, retire
 from posthorse.testing.attempts import DrainLog
 from posthorse.testing.crashes import Crash
+from posthorse.testing.stores import TEST_WORKER
 from posthorse.worker.assembly import make_logs, make_runner, make_stages
 from posthorse.worker.claiming.claim_values import Claim, ClaimRequest, LookAgain
 from posthorse.worker.running.execution import FromThread
@@ -54,13 +56,20 @@ MAX_TURNS = 1_000
 class HandRunner:
     """The runner of one application, for one drain. Must be made inside a running event loop."""
 
-    def __init__(self, app: Posthorse, calls: CallRunner[FromThread], attempts: DrainLog) -> None:
+    def __init__(
+        self,
+        app: Posthorse,
+        calls: CallRunner[FromThread],
+        attempts: DrainLog,
+        observers: EventObservers | None = None,
+    ) -> None:
         store, registry, settings = app.store, app.registry, app.settings
         labels = [f"{name}={value}" for name, value in _labels_of(registry.queues).items()]
         self._app = app
         self._store = store
         self._attempts = attempts
-        self._runner = make_runner(registry, queues=(), labels=labels, concurrency=1, worker="tests")
+        self._observers = observers
+        self._runner = make_runner(registry, queues=(), labels=labels, concurrency=1, worker=TEST_WORKER)
         self._life = ProcessLife(registry.process_hooks, store.tuning)
         self._lives = False
         self._executor = InProcessExecutor(
@@ -117,7 +126,7 @@ class HandRunner:
         await self._store.arun(retire(self._runner.id))
 
     async def maintain(self) -> None:
-        """Do what is due now: schedules, jobs whose time has come, gates, keys, old jobs, dead letters."""
+        """Do what is due now: schedules, jobs whose time has come, gates, keys, old jobs, dead letters, events."""
         turns = 0
         while self._app.registry.schedules and await self._scheduler.turn() <= 0 and turns < MAX_TURNS:
             turns += 1
@@ -126,6 +135,8 @@ class HandRunner:
             look = await chore.run(look)
         while self._retention.is_on_its_way:
             look = await self._retention.run(look)
+        if self._observers is not None:
+            await self._observers.notify()
 
     async def run_ready(self, at_most: int) -> int:
         """Run jobs until none may run now, or so many attempts ran; return how many ran."""

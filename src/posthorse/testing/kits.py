@@ -37,6 +37,7 @@ from posthorse.testing.clock import FakeClock, StandingClock, begin_at
 from posthorse.testing.django_commits import DjangoCommits, is_django
 from posthorse.testing.draining import drain
 from posthorse.testing.enqueued import Enqueued, Wanted, check_none, enqueued_in, find
+from posthorse.testing.observing import Observing
 from posthorse.testing.stores import DirectStore, for_tests, fresh_store
 from posthorse.worker.running.execution import FromThread
 from posthorse.worker.running.threads import Threads
@@ -92,6 +93,9 @@ class Kit:
         self._inline = 0
         """How many blocks of `inline` are open."""
         self._commits = DjangoCommits()
+        self._observing = Observing()
+        self.last_drained: Drained | None = None
+        """What the last drain did; the plugin for pytest shows it when a test fails."""
 
     # ── from the beginning to the end of a test ──────────────────────────────────────────────────────
 
@@ -108,12 +112,14 @@ class Kit:
                 opening.enter_context(self._pointed_to(app, stores[own]))
             if self._begins_inline:
                 opening.enter_context(self.inline())
+            self._observing.watch(self._apps)
             self._opened = opening.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._observing.forget()
         self._opened.close()
 
     @property
@@ -143,7 +149,10 @@ class Kit:
         refuse_in_loop("drain()", "write `await posthorse.adrain()`")
         self._prepare()
         calls = CallerThread[FromThread]()
-        drained, attempts = calls.drive(drain(self._apps, self._clock, calls, due=due, at_most=at_most))
+        notified = self._observing.by_app
+        done = drain(self._apps, self._clock, calls, due=due, at_most=at_most, observers=notified)
+        drained, attempts = calls.drive(done)
+        self.last_drained = drained
         if raise_errors:
             attempts.raise_first_error(drained.left)
         return drained
@@ -153,7 +162,9 @@ class Kit:
         __tracebackhide__ = True
         self._prepare()
         calls = Threads[FromThread](1)
-        drained, attempts = await drain(self._apps, self._clock, calls, due=due, at_most=at_most)
+        notified = self._observing.by_app
+        drained, attempts = await drain(self._apps, self._clock, calls, due=due, at_most=at_most, observers=notified)
+        self.last_drained = drained
         if raise_errors:
             attempts.raise_first_error(drained.left)
         return drained
@@ -193,7 +204,8 @@ class Kit:
             posthorse.assert_enqueued(welcome, user_id=7, queue="mail")
 
         Arguments are those of the function; the ones that are not given may have any value. Other words are options of
-        the job: queue, priority, tenant, tags (all of them), delay, run_at, state. If a parameter of the function has
+        the job: queue, priority, tenant, tags (all of them), key, metadata (these items), delay, run_at, state. If a
+        parameter of the function has
         such a name, the word means the argument.
 
         times: how many jobs must match; by default one or more.
@@ -273,6 +285,8 @@ class Kit:
 
     def _prepare(self) -> None:
         self._declare_schedules()
+        if self._before:
+            self._observing.watch(self._apps)
         self._commits.flush()
 
     def _declare_schedules(self) -> None:

@@ -6,13 +6,15 @@ test asks for a fixture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    import pluggy
 
     from posthorse.app.client import Posthorse
     from posthorse.testing.kits import Kit
@@ -23,6 +25,18 @@ INI = "posthorse_app"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that names the application."""
     parser.addini(INI, "the application of Posthorse that the fixture `posthorse` is for: shop.jobs:app", type="args")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pluggy.Result[pytest.TestReport]]:
+    """Show the last drain of a test that failed, because an assertion about its counts shows only these."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" and report.failed:
+        kit: object = getattr(item, "funcargs", {}).get("posthorse")
+        drained: object = getattr(kit, "last_drained", None)
+        if drained is not None:
+            report.sections.append(("the last drain", str(drained)))
 
 
 @pytest.fixture

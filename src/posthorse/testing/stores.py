@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
@@ -17,12 +17,17 @@ from typing import TypeVar
 
 import msgspec
 
+from posthorse.errors import InvalidCall
 from posthorse.rules.job import Lane
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.base import Operation
+from posthorse.store.operations.read import over, workers
 from posthorse.store.store import Store
 
 T = TypeVar("T")
+
+TEST_WORKER = "tests"
+"""The name of the worker that a drain is."""
 
 IN_MEMORY = Path("/dev/shm")
 """A file system in memory, on Linux."""
@@ -39,7 +44,26 @@ def for_tests(tuning: Tuning) -> Tuning:
 
 
 class DirectStore(Store):
-    """A store whose coroutines wait for it where they run: a thread for each step would take longer than the step."""
+    """A store whose coroutines wait for it where they run: a thread for each step would take longer than the step.
+
+    Callers that wait for a job are refused while no worker runs, because they would wait for ever.
+    """
+
+    def wait_for_end(self, jobs: Collection[str], seconds: float) -> Collection[str]:
+        return self._already_over(jobs, seconds) or super().wait_for_end(jobs, seconds)
+
+    async def await_end(self, jobs: Collection[str], seconds: float) -> Collection[str]:
+        return self._already_over(jobs, seconds) or await super().await_end(jobs, seconds)
+
+    def _already_over(self, jobs: Collection[str], seconds: float) -> Collection[str]:
+        """Return those that are over. Raises InvalidCall if none is, and nothing runs that could end them."""
+        ended = self.read(over(sorted(jobs)))
+        if ended or seconds <= 0 or any(runner.worker != TEST_WORKER for runner in self.read(workers())):
+            return ended
+        raise InvalidCall(
+            f"job {min(jobs)} is not over, and in this test nothing runs until drain(): call posthorse.drain() first. "
+            "A test in which jobs should run meanwhile starts a worker: `with app.worker():`"
+        )
 
     async def arun(self, operation: Operation[T]) -> T:
         return await super().arun(operation) if self.is_in_transaction else self.run(operation)
