@@ -351,7 +351,7 @@ class Crash:
 
     def _check_events(self, row: JobRow) -> None:
         events = app.get_job(row.id).events()
-        assert [event.number for event in events] == list(range(1, row.version + 1)), f"{row}: {events}"
+        assert [event.number for event in events] == list(range(1, row.version + row.is_leased + 1)), f"{row}: {events}"
         assert {event.name for event in events} <= TOLD, events
         final = [event.number for event in events if event.name in ("completed", "failed", "cancelled")]
         assert final == ([row.version] if row.state in ("completed", "failed", "cancelled") else [])

@@ -35,7 +35,7 @@ LOST = {
     "checkpoint": _says(b"(job, epoch, slices, "),
     "slice transaction": _commits(b"INTO effects"),
     "completion": _says(b"result = e.result"),
-    "retry": _commits(b"RETURNING claimed_at"),
+    "retry": _commits(b"RETURNING job, claimed_at"),
 }
 
 

@@ -32,7 +32,9 @@ def tables_of(app: ph.Posthorse) -> dict[str, list[Row]]:
     with app.store.transaction() as open_connection:
         connection = cast("Any", open_connection)
         if app.settings.url.startswith("sqlite"):
-            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            names = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            ).fetchall()
             prefix = "posthorse_"
         else:
             names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'posthorse'").fetchall()

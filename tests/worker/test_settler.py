@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
-import msgspec
 import pytest
 
 import posthorse as ph
-from posthorse.rules.lifecycle import Transition, decide
 from posthorse.store.base import Operation
 from posthorse.store.operations import finish
 from posthorse.store.operations.finish import Settlement
@@ -23,7 +22,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the list of how many attempts each operation settles."""
     found: list[int] = []
 
-    def settle_all(settlements: list[Settlement]) -> Operation[set[str]]:
+    def settle_all(settlements: Sequence[Settlement]) -> Operation[set[str]]:
         found.append(len(settlements))
         return finish.settle_all(settlements)
 
@@ -61,12 +60,16 @@ def test_attempts_that_fail_at_the_same_moment_share_an_operation(app: ph.Postho
 def test_what_the_store_cannot_take_of_one_is_no_matter_to_the_others(
     app: ph.Posthorse, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def with_half_a_character(*args: object, **kwargs: object) -> Transition:
-        found = decide(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
-        is_chosen = found.error is not None and found.error.message == "number 3"
-        return msgspec.structs.replace(found, reason="half of a \ud800") if is_chosen else found
+    settle_all: Callable[[Sequence[Settlement]], Operation[set[str]]] = vars(settler)["settle_all"]
 
-    monkeypatch.setattr("posthorse.worker.running.completer.decide", with_half_a_character)
+    def with_half_a_character(settlements: Sequence[Settlement]) -> Operation[set[str]]:
+        return settle_all([each._replace(cause="\ud800") if is_third(each) else each for each in settlements])
+
+    def is_third(settlement: Settlement) -> bool:
+        error = settlement.transition.error
+        return error is not None and error.message == "number 3"
+
+    monkeypatch.setattr(settler, "settle_all", with_half_a_character)
     jobs = fail_together(app)
     assert CROWD in batches
     errors = [job.status().error for job in jobs]
