@@ -231,9 +231,12 @@ def test_a_handler_of_logs_that_enqueues_is_refused_only_in_the_midst_of_the_sto
         def emit(self, record: logging.LogRecord) -> None:
             note.enqueue(1)
 
-    log = logging.getLogger("shop")
-    log.addHandler(Noting())
-    log.warning("outside")
+    log, noting = logging.getLogger("shop"), Noting()
+    log.addHandler(noting)
+    try:
+        log.warning("outside")
+    finally:
+        log.removeHandler(noting)  # or it would write into a store that is gone, from other tests
     assert app.jobs().count() == 2
 
 
