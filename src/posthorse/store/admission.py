@@ -17,7 +17,7 @@ from posthorse.errors import QueueClosed
 from posthorse.rules.job import NewJob
 from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.queues import DeclaredQueues
-from posthorse.store.operations.telling import Heard, learn, queues_and_watchers
+from posthorse.store.operations.telling import QueuesAndWatchers, learn, queues_and_watchers
 from posthorse.store.store import Store
 
 
@@ -86,11 +86,11 @@ class Admission:
         self._looked_at = now
         return True
 
-    def _learn(self, heard: Heard) -> None:
+    def _learn(self, found: QueuesAndWatchers) -> None:
         with self._learning:
             self._looked_at = monotonic()
-            learn(self._store.watched, heard, self._store.watched.changes)
-            settings = self._queues.settings(heard.layers)
+            learn(self._store.watched, found, self._store.watched.changes)
+            settings = self._queues.settings(found.layers)
             self._draining = frozenset(name for name, said in settings.items() if said.draining)
             self._fair = frozenset(name for name, said in settings.items() if said.fair)
             limits = {name: said.max_depth for name, said in settings.items() if said.max_depth is not None}

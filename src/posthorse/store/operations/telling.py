@@ -40,7 +40,7 @@ _decode_words = msgspec.json.Decoder(dict[str, object]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Heard(NamedTuple):
+class QueuesAndWatchers(NamedTuple):
     """The live settings of queues, and the watchers: what each wants, and for how many microseconds."""
 
     layers: Mapping[str, Layer]
@@ -60,7 +60,7 @@ NOTHING = Told()
 
 
 @single_operation
-def queues_and_watchers() -> QuerySteps[Heard]:
+def queues_and_watchers() -> QuerySteps[QueuesAndWatchers]:
     """Read what each process must hear of within a second."""
     layers: dict[str, Layer] = {}
     watchers: list[tuple[str, int]] = []
@@ -69,10 +69,10 @@ def queues_and_watchers() -> QuerySteps[Heard]:
             layers[name] = layer_from_words(_decode_words(words))
         elif left is not None:
             watchers.append((words, left))
-    return Heard(layers, watchers)
+    return QueuesAndWatchers(layers, watchers)
 
 
-def learn(watched: Watched, heard: Heard, changes: int | None = None) -> None:
+def learn(watched: Watched, heard: QueuesAndWatchers, changes: int | None = None) -> None:
     """Let a process know who watches."""
     watched.learn(heard.watchers, monotonic())
     watched.changes = changes
