@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -320,8 +322,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("failpoint", ["before_hand_over", "after_hand_over", None])
-def test_workers_that_are_killed_hand_over_each_event_once(folder: Path, store_url: str, failpoint: str | None) -> None:
+@pytest.mark.parametrize(
+    ("failpoint", "kills"),
+    [
+        ("before_hand_over", 5),
+        ("after_hand_over", 5),
+        (None, 5),
+        pytest.param(None, 100, marks=[pytest.mark.soak, pytest.mark.timeout(0)]),
+    ],
+)
+def test_workers_that_are_killed_hand_over_each_event_once(
+    folder: Path, store_url: str, failpoint: str | None, kills: int
+) -> None:
     client = ph.Posthorse(store_url)
     client.migrate()
 
@@ -352,14 +364,15 @@ def test_workers_that_are_killed_hand_over_each_event_once(folder: Path, store_u
     sent: list[str] = []
     try:
         until(lambda: client.store.read(places_of(["observer observe"])), what="the observer is entered")
-        for count in (10, 20, 30, 40, 50):
+        for count in range(10, 10 * kills + 1, 10):
             kill()
             worker = start()  # its runner knows of the watch from its first look on
             sent += [job.id for job in client.enqueue_many([work.bind(number) for number in range(10)])]
             until(partial(completed_more_than, count - 10), what="some completed")
             if count == 20:
                 environment.pop("POSTHORSE_FAILPOINT", None)
-        until(lambda: len(observed()) >= len(sent), patience=60)
+            time.sleep(random.uniform(0, 0.5))  # so that the next kill strikes at any moment of a look
+        until(lambda: client.jobs("state:completed", kind="observe").count() >= len(sent), patience=60)
     finally:
         kill()
     assert Counter(observed()) == Counter(sent)
