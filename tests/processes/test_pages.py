@@ -8,9 +8,10 @@ import signal
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,7 +22,9 @@ from posthorse.processes import probing as probing_module
 from posthorse.processes.http_server import HttpServer, Reply, checked_address, listen
 from posthorse.processes.probing import Probing
 from posthorse.rules.health import Health
+from posthorse.store.base import Operation
 from posthorse.store.store import Store
+from posthorse.telemetry.store_samples import StoreSamples
 from tests.project import Project, Worker
 from tests.waiting import until, until_state
 
@@ -212,6 +215,65 @@ def test_why_the_store_cannot_be_read_is_in_the_log_once_and_on_no_page(
     [record] = [one for one in caplog.records if one.name == "posthorse.worker"]
     assert "127.0.0.1" in record.getMessage()
     assert "canary" not in caplog.text
+
+
+class DriverError(Exception):
+    """What a driver of a database raises, and no part of Posthorse."""
+
+
+@contextmanager
+def store_that_raises(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Store, list[Exception]]]:
+    """Yield a store whose looks raise the first of these errors, and work while there are none."""
+    errors: list[Exception] = []
+    with closing(Store(f"sqlite:///{path}/jobs.db")) as store:
+        store.migrate()
+        look = store.alook
+
+        async def alook(operation: Operation[object], *, deadline: float | None = None) -> object:
+            if errors:
+                raise errors[0]
+            return await look(operation, deadline=deadline)
+
+        monkeypatch.setattr(store, "alook", alook)
+        yield store, errors
+
+
+def test_whatever_the_driver_raises_is_an_answer_and_the_next_probe_looks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(probing_module, "LOOK_INTERVAL", 0.0)
+
+    async def asked(store: Store, errors: list[Exception]) -> list[Sequence[str]]:
+        probing = Probing(store, "here:1", lambda: {1}, lambda: False)
+        found: list[Sequence[str]] = []
+        for error in (None, DriverError("canary"), DriverError("canary"), MemoryError("canary"), None):
+            errors[:] = [] if error is None else [error]
+            health = await probing.health()
+            assert not health.ready
+            found.append(health.problems)
+        return found
+
+    with store_that_raises(tmp_path, monkeypatch) as (store, errors):
+        found = asyncio.run(asked(store, errors))
+    begins = ["none of its runners is registered: it begins, or has ended"]
+    assert found == [begins, *[["the store cannot be read; see the log of the worker"]] * 3, begins]
+    logged = [one for one in caplog.records if one.name == "posthorse.worker"]
+    assert [one.exc_info and one.exc_info[0] for one in logged] == [DriverError, MemoryError]
+
+
+def test_a_sample_that_failed_is_not_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def taken(store: Store, errors: list[Exception]) -> None:
+        samples = StoreSamples(store, lease=30)
+        assert await samples.newest() is not None
+        errors.append(DriverError("odd"))
+        samples._due_at = 0.0  # pyright: ignore[reportPrivateUsage]
+        assert await samples.newest() is None
+
+    with store_that_raises(tmp_path, monkeypatch) as (store, errors):
+        asyncio.run(taken(store, errors))
+    assert "cannot sample the store for metrics" in caplog.text
 
 
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────

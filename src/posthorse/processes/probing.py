@@ -47,7 +47,7 @@ class Probing:
         self._look: asyncio.Task[None] | None = None
         self._found = StoreFound(None, "the store was not looked at yet")
         self._seen: list[RunnerSeen] | None = None
-        self._failed: type[PosthorseError] | None = None
+        self._failed: type[Exception] | None = None
         """How the last look failed; None if it did not."""
 
     async def health(self) -> Health:
@@ -69,15 +69,20 @@ class Probing:
             )
             self._found = StoreFound(None)
             self._failed = None
-        except PosthorseError as error:
+        except Exception as error:  # a driver may raise anything, and a probe that failed must not pass for a good one
             self._seen = None
             self._found = StoreFound(None, UNREADABLE)
-            if self._failed is not type(error):  # once, not for every probe
-                log.warning("probes of this worker cannot read the store: %s", error)
-            self._failed = type(error)
+            self._log_once(error)
         finally:
             self._due_at = monotonic() + LOOK_INTERVAL
             self._look = None
+
+    def _log_once(self, error: Exception) -> None:
+        """Log why a look failed, unless the one before failed in the same way."""
+        if self._failed is not type(error):
+            is_unexpected = not isinstance(error, PosthorseError)
+            log.warning("probes of this worker cannot read the store: %s", error, exc_info=is_unexpected)
+        self._failed = type(error)
 
     def _beats(self) -> list[Beat] | None:
         if self._seen is None:

@@ -69,6 +69,9 @@ class StoreSamples:
         except PosthorseError as error:
             log.debug("cannot sample the store for metrics: %s", error)
             self._sample = None
+        except Exception:  # a driver may raise anything, and an old sample must not pass for a new one
+            log.exception("cannot sample the store for metrics")
+            self._sample = None
         finally:
             ended = monotonic()
             self._due_at = max(began + self._store.tuning.depths_interval, ended + SHARE * (ended - began))
