@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import io
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
@@ -561,13 +562,27 @@ def test_providers_are_checked_when_a_job_is_declared(app: ph.Posthorse) -> None
     for function, words in cases:
         with pytest.raises(ph.InvalidOption, match=words):
             declare(function)
-    coroutine: Any = later()
-    called: list[tuple[Any, str]] = [(session(), "session"), (asession(), "asession"), (coroutine, "later")]
-    for given, name in called:
-        with pytest.raises(ph.InvalidOption, match=rf"write ph.depends\({name}\), without calling it"):
-            ph.depends(given)
-    coroutine.close()
-    with pytest.raises(ph.InvalidOption, match="not 7; pass the function itself, without calling it"):
-        ph.depends(7)  # type: ignore[call-overload]
     with pytest.raises(ph.InvalidOption, match="scope"):
         ph.depends(session, scope="slice")  # type: ignore[call-overload]
+
+
+class Decorating(contextlib.ContextDecorator):
+    """A context manager that can be called, as a decorator."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("provider", [*providers, Decorating], ids=lambda each: str(each.__name__))
+def test_what_a_call_of_a_provider_made_is_refused_at_once(provider: Callable[[], Any]) -> None:
+    """Some of it can be called, so a job that names it would be refused for another reason, or fail when it runs."""
+    name = provider.__name__
+    words = rf"what one call of {name} made, .* write {name} without calling it, or `functools.partial\({name}, …\)` if"
+    with pytest.raises(ph.InvalidOption, match=words):
+        ph.depends(provider())
+
+
+@pytest.mark.parametrize("given", [7, io.StringIO()], ids=["number", "manager"])
+def test_what_is_not_a_provider_is_refused_at_once(given: Callable[[], object]) -> None:
+    with pytest.raises(ph.InvalidOption, match="the worker calls it for each job, so pass the function or class"):
+        ph.depends(given)

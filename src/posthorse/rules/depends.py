@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncContextDecorator, ContextDecorator
 from typing import Any, Literal, TypeVar, overload
 
 from posthorse.errors import InvalidOption
@@ -66,17 +66,36 @@ def depends(provider: Callable[..., Any], /, *, scope: Scope = "job") -> Any:
     The clean-up runs after success, an error, a cancellation, a timeout and a stop at a checkpoint, in reverse order;
     a generator sees the error at its `yield`. Raises InvalidOption.
     """
-    if not callable(provider):  # pyright: ignore[reportUnnecessaryComparison]
-        raise InvalidOption(
-            f"ph.depends takes a function or class that makes the resource, not {short(provider)}; {_remedy(provider)}"
-        )
+    check_provider(provider, "ph.depends")
     if scope not in ("job", "process"):
         raise InvalidOption(f'scope is {short(scope)}; it must be "job" or "process"')
     return Dependency(provider, scope)
 
 
-def _remedy(given: object) -> str:
-    """Name the function if the caller called it: generators and coroutines know theirs."""
-    if inspect.isgenerator(given) or inspect.isasyncgen(given) or inspect.iscoroutine(given):
-        return f"write ph.depends({given.__name__}), without calling it"
-    return "pass the function itself, without calling it"
+def check_provider(given: object, where: str) -> None:
+    """Raise InvalidOption if this is what a provider makes, and not a provider. `where` takes it: `ph.depends`."""
+    name = _name_of_called(given)
+    if name is not None:
+        raise InvalidOption(
+            f"{where} takes a function or class that makes the resource, and {short(given)} is what one call of {name} "
+            f"made, which can be used once; the worker calls {name} for each job, so write {name} without calling it, "
+            f"or `functools.partial({name}, …)` if it needs arguments"
+        )
+    if not callable(given):
+        raise InvalidOption(
+            f"{where} takes a function or class that makes the resource, not {short(given)}; the worker calls it for "
+            "each job, so pass the function or class itself, without calling it"
+        )
+
+
+def _name_of_called(given: object) -> str | None:
+    """Return the name of the function whose call made this; None if it is a function, a class or another object."""
+    if inspect.isgenerator(given) or inspect.isasyncgen(given):
+        return given.__name__
+    if inspect.iscoroutine(given):
+        given.close()  # else Python warns, far from here, that it was never awaited
+        return given.__name__
+    if isinstance(given, ContextDecorator | AsyncContextDecorator):  # which can be called, to decorate a function
+        made_by = getattr(given, "func", None)  # of @contextmanager and @asynccontextmanager
+        return str(getattr(made_by, "__name__", type(given).__name__))
+    return None
