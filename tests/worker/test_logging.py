@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+import posthorse as ph
 
 SHOP = """
 import logging, logging.config
@@ -71,6 +74,25 @@ format=OURS %(name)s %(message)s
 """
 
 
+BY_DJANGO = """
+import os
+import django
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+django.setup()
+"""
+
+SITE_SETTINGS = """
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": True,
+    "formatters": {"ours": {"format": "OURS %(name)s %(message)s"}},
+    "handlers": {"h": {"class": "logging.StreamHandler", "formatter": "ours"}},
+    "root": {"handlers": ["h"], "level": "INFO"},
+}
+"""
+
+
 def log_of_a_worker(folder: Path) -> str:
     """Return what a worker logs until both jobs have failed."""
     command = [sys.executable, "-m", "posthorse"]
@@ -90,15 +112,20 @@ def log_of_a_worker(folder: Path) -> str:
     return log
 
 
-@pytest.mark.parametrize("configure", [BY_DICT, BY_FILE], ids=["dictConfig", "fileConfig"])
+@pytest.mark.parametrize("configure", [BY_DICT, BY_FILE, BY_DJANGO], ids=["dictConfig", "fileConfig", "Django"])
 def test_a_configuration_that_disables_loggers_leaves_those_of_a_worker(tmp_path: Path, configure: str) -> None:
     (tmp_path / "shop.py").write_text(SHOP.format(configure=configure), encoding="utf-8")
+    (tmp_path / "site_settings.py").write_text(SITE_SETTINGS, encoding="utf-8")
     ours = [line for line in log_of_a_worker(tmp_path).splitlines() if line.startswith("OURS posthorse.")]
     told = "\n".join(ours)
     assert "ValueError: no good\n" in f"{told}\n"
     assert "ValueError: no good either" in told
     assert "OURS posthorse.job apart: no good" in told
     assert "runner 0" in told, "the supervisor is heard, too"
+    app = ph.Posthorse(f"sqlite:///{tmp_path}/shop.db")
+    with closing(app):
+        [job] = app.jobs(kind="fails_apart")
+        assert [line.message for line in job.logs()] == ["apart: no good"], "and lines of jobs are stored"
 
 
 def test_a_configuration_that_comes_before_an_embedded_worker_leaves_it_audible(tmp_path: Path) -> None:
