@@ -1,13 +1,18 @@
-"""The shop: jobs that are retried, limited, scheduled and long, and a command. Its tests are in test_shop.py."""
+"""The shop: jobs that are retried, limited, scheduled and long, a resource, an observer and a command.
+
+Its tests are in test_shop.py.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import posthorse as ph
 
 app = ph.Posthorse("sqlite:///shop.db")
 app.queue("mail", rate="100/m")
+log = logging.getLogger(__name__)
 
 
 class Bank:
@@ -26,6 +31,12 @@ bank = Bank()
 outbox: list[str] = []
 accounts: dict[int, int] = {}
 reports: list[int] = []
+complaints: list[str] = []
+
+
+def our_bank() -> Bank:
+    """Provide the bank to jobs."""
+    return bank
 
 
 @app.job(queue="mail", max_attempts=3, backoff="1m")
@@ -35,13 +46,20 @@ def send_mail(to: str, subject: str) -> None:
 
 
 @app.job(unique=True, max_attempts=4, backoff="10m", give_up_on=ValueError)
-def charge(order: int, cents: int, email: str) -> str:
+def charge(order: int, cents: int, email: str, at: Bank = ph.depends(our_bank, scope="process")) -> str:
     """Let the bank charge an order, and tell the customer."""
     if cents <= 0:
         raise ValueError(f"order {order} costs {cents} cents")
-    receipt = bank.charge(order, cents)
+    receipt = at.charge(order, cents)
+    log.info("order %d is paid", order, extra={"cents": cents})
     send_mail.enqueue(email, f"your order {order} is paid")
     return receipt
+
+
+@app.on(ph.events.Failed, kind="charge")
+def tell_support(event: ph.events.Failed) -> None:
+    """Tell people of an order that cannot be charged."""
+    complaints.append(event.job)
 
 
 @app.job

@@ -19,10 +19,11 @@ def empty_shop() -> Iterator[None]:
     shop.outbox.clear()
     shop.accounts.clear()
     shop.reports.clear()
+    shop.complaints.clear()
     shop.bank.booked.clear()
 
 
-@pytest.mark.parametrize("order", range(1, 31))
+@pytest.mark.parametrize("order", range(1, 16))
 def test_a_customer_pays_and_is_told(posthorse: pt.Kit, order: int) -> None:
     buy(order, 100 * order, "eva@example.com")
     posthorse.assert_enqueued(charge, order=order, cents=100 * order, times=1)
@@ -68,6 +69,41 @@ def test_a_wrong_amount_is_not_tried_again(posthorse: pt.Kit, cents: int) -> Non
     with pytest.raises(ValueError, match="order 1 costs"):
         posthorse.drain()
     assert posthorse.assert_enqueued(charge).state is ph.State.FAILED
+
+
+@pytest.mark.parametrize("order", range(1, 6))
+def test_another_bank_takes_the_place_of_ours(posthorse: pt.Kit, order: int) -> None:
+    other = shop.Bank()
+    with posthorse.override(shop.our_bank, lambda: other):
+        charge.enqueue(order, 500, "eva@example.com")
+        posthorse.drain()
+    assert (other.booked, shop.bank.booked) == ({order: 500}, {})
+
+
+@pytest.mark.parametrize("orders", range(1, 5))
+def test_support_is_told_of_orders_that_cannot_be_charged(posthorse: pt.Kit, orders: int) -> None:
+    failing = [charge.enqueue(order, 0, "eva@example.com") for order in range(orders)]
+    charge.enqueue(100, 500, "eva@example.com")
+    posthorse.drain(raise_errors=False)
+    assert shop.complaints == [job.id for job in failing]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_what_happened_can_be_read(posthorse: pt.Kit, order: int) -> None:
+    job = charge.enqueue(order, 0, "eva@example.com")
+    posthorse.drain(raise_errors=False)
+    [event] = app.events(kind="charge", names=ph.events.Failed)
+    assert isinstance(event, ph.events.Failed)
+    assert event.job == job.id
+    assert [event.name for event in job.events()] == ["submitted", "started", "failed"]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_payment_is_logged(posthorse: pt.Kit, caplog: pytest.LogCaptureFixture, order: int) -> None:
+    caplog.set_level("INFO")
+    job = charge.enqueue(order, 500, "eva@example.com")
+    posthorse.drain()
+    assert [(line.message, line.fields) for line in job.logs()] == [(f"order {order} is paid", {"cents": 500})]
 
 
 @pytest.mark.parametrize("clicks", range(1, 6))

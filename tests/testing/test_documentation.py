@@ -18,7 +18,7 @@ def test_the_project_of_the_page_passes_its_tests(tmp_path: Path) -> None:
         with (tmp_path / name).open("a", encoding="utf-8") as file:
             file.write(f"\n\n{code}")
     printed = passes(tmp_path)
-    assert "9 passed" in printed
+    assert "11 passed" in printed
 
 
 def test_the_example_passes_its_tests() -> None:

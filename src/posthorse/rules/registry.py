@@ -124,6 +124,10 @@ class Registry:
             self.middleware.remove(kind.kind)
         self._by_name = {name: kind for name, kind in self._by_name.items() if not any(kind is one for one in kinds)}
 
+    def put(self, kind: Registered) -> None:
+        """Put a kind in the place of the one with the same name, and of its aliases."""
+        self._by_name.update(dict.fromkeys((kind.kind, *kind.options.aliases), kind))
+
     def __getitem__(self, kind: str) -> Registered:
         """Return the kind, by name or alias. Raises UnknownKind, which names the nearest."""
         try:

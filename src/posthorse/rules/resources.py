@@ -16,6 +16,8 @@ from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.rules.arguments.annotations import meaning_of_alias, members_of, names_of, resolved, signature_of
 from posthorse.rules.depends import Dependency, Scope
 
+Provider = Callable[..., Any]
+
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _REST = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
@@ -24,7 +26,7 @@ _REST = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 class Resource:
     """What one provider makes in one scope; two parameters that name the same get the same value."""
 
-    provider: Callable[..., Any]
+    provider: Provider
     scope: Scope
     context: str | None = field(compare=False)
     """The parameter for the context of the job; None if the provider takes none."""
@@ -32,11 +34,21 @@ class Resource:
     """Its own resources, by parameter."""
     is_generator: bool = field(compare=False)
     is_async_generator: bool = field(compare=False)
+    replacements: int = 0
+    """Under which replacements of a test it is made: what was made under others is another resource."""
 
     @property
     def name(self) -> str:
         """The provider, for messages."""
         return _name(self.provider)
+
+
+@dataclass(frozen=True)
+class Replacements:
+    """Which providers a test replaces, and by what. The number tells these replacements from earlier ones."""
+
+    providers: Mapping[Provider, Provider]
+    number: int
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,7 @@ def resources_of(
     parameters: Sequence[Parameter],
     *,
     context_type: type,
+    replacements: Replacements | None = None,
 ) -> Resources | None:
     """Plan the resources of a job's function; None if it has none. Raises InvalidOption.
 
@@ -116,7 +129,7 @@ def resources_of(
     """
     if not marked:
         return None
-    plan = _Plan(context_type, _name(function))
+    plan = _Plan(context_type, _name(function), replacements)
     of_parameters = tuple((name, plan.resource(dependency)) for name, dependency in marked.items())
     positional = [each.name for each in parameters if each.kind in (Parameter.POSITIONAL_ONLY, _BY_NAME[0])]
     places = tuple((place, name) for place, name in enumerate(positional) if name in marked)
@@ -126,13 +139,19 @@ def resources_of(
 class _Plan:
     """The providers of one function, each after those that it needs."""
 
-    def __init__(self, context_type: type, root: str) -> None:
+    def __init__(self, context_type: type, root: str, replacements: Replacements | None) -> None:
         self._context_type = context_type
         self._path: list[tuple[Hashable, str]] = [(None, root)]
+        self._replacements = replacements
         self.done: dict[Hashable, Resource] = {}
 
-    def resource(self, dependency: Dependency) -> Resource:
-        provider, name = dependency.provider, _name(dependency.provider)
+    def resource(self, dependency: Dependency, *, taken_by: Provider | None = None) -> Resource:
+        """Return the resource; a replacement that takes what it replaces gets the original."""
+        original = _hashable(dependency.provider)
+        provider = self._replacement_of(original)
+        if provider == taken_by:
+            provider = original
+        name = _name(provider)
         key = (_hashable(provider), dependency.scope)
         if key in self.done:
             return self.done[key]
@@ -140,12 +159,15 @@ class _Plan:
             circle = " → ".join([*(each for _, each in self._path[1:]), name])
             raise InvalidOption(f"providers need each other in a circle: {circle}; take one of them out")
         self._path.append((key, name))
-        made = self._read(provider, dependency.scope)
+        made = self._read(provider, dependency.scope, is_replaced=provider is not original)
         self._path.pop()
         self.done[key] = made
         return made
 
-    def _read(self, provider: Callable[..., Any], scope: Scope) -> Resource:
+    def _replacement_of(self, provider: Provider) -> Provider:
+        return provider if self._replacements is None else self._replacements.providers.get(provider, provider)
+
+    def _read(self, provider: Provider, scope: Scope, *, is_replaced: bool) -> Resource:
         name, code = _name(provider), _code_of(provider)
         try:
             parameters = signature_of(provider).parameters.values()
@@ -158,7 +180,7 @@ class _Plan:
         for each in parameters:
             dependency = dependency_of(each, code)
             if dependency is not None:
-                needs.append((each.name, self._needed(dependency, scope, name)))
+                needs.append((each.name, self._needed(dependency, scope, provider)))
             elif each.kind in _BY_NAME and self._is_context(each, code):
                 if scope == "process":
                     raise InvalidOption(
@@ -172,6 +194,7 @@ class _Plan:
                     f"ph.depends(…), or annotate it with ph.Context"
                 )
         called = _called(provider)
+        number = 0 if self._replacements is None else self._replacements.number
         return Resource(
             provider,
             scope,
@@ -179,16 +202,18 @@ class _Plan:
             tuple(needs),
             inspect.isgeneratorfunction(called),
             inspect.isasyncgenfunction(called),
+            replacements=number if is_replaced or any(need.replacements for _, need in needs) else 0,
         )
 
-    def _needed(self, dependency: Dependency, scope: Scope, name: str) -> Resource:
+    def _needed(self, dependency: Dependency, scope: Scope, provider: Provider) -> Resource:
+        name = _name(provider)
         if scope == "process" and dependency.scope == "job":
             needed = _name(dependency.provider)
             raise InvalidOption(
                 f"{name}() makes a resource for the whole process, and cannot take {needed}(), which is made for each "
                 f'job; write ph.depends({needed}, scope="process") there'
             )
-        return self.resource(dependency)
+        return self.resource(dependency, taken_by=provider)
 
     def _is_context(self, parameter: Parameter, code: Callable[..., object]) -> bool:
         if parameter.annotation is Parameter.empty:
@@ -235,7 +260,7 @@ def _called(provider: object) -> object:
     return inspect.getattr_static(type(provider), "__call__")
 
 
-def _hashable(provider: Callable[..., Any]) -> Hashable:
+def _hashable(provider: Provider) -> Provider:
     try:
         hash(provider)
     except TypeError:

@@ -38,6 +38,7 @@ from posthorse.testing.django_commits import DjangoCommits, is_django
 from posthorse.testing.draining import drain
 from posthorse.testing.enqueued import Enqueued, Wanted, check_none, enqueued_in, find
 from posthorse.testing.observing import Observing
+from posthorse.testing.overrides import Override, Overrides
 from posthorse.testing.stores import DirectStore, for_tests, fresh_store
 from posthorse.worker.running.execution import FromThread
 from posthorse.worker.running.threads import Threads
@@ -94,6 +95,7 @@ class Kit:
         """How many blocks of `inline` are open."""
         self._commits = DjangoCommits()
         self._observing = Observing()
+        self._overrides = Overrides(self._apps)
         self.last_drained: Drained | None = None
         """What the last drain did; the plugin for pytest shows it when a test fails."""
 
@@ -119,6 +121,7 @@ class Kit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._overrides.close()
         self._observing.forget()
         self._opened.close()
 
@@ -185,6 +188,28 @@ class Kit:
             self._inline -= 1
             for stop in hears_no_more:
                 stop()
+
+    def override(self, provider: Callable[..., object], replacement: Callable[..., object]) -> Override:
+        """Replace the provider of a resource until the end of the test, or of a `with` block::
+
+            posthorse.override(database, lambda: fake)
+            with posthorse.override(database, broken_database):
+                ...
+
+        Every job that begins meanwhile gets what the replacement makes, for itself or for the process, also where
+        other providers take the resource. Of two replacements of one provider the later one counts.
+
+        provider: as `ph.depends` names it.
+        replacement: any provider, plain or async: a function, class, generator function or `lambda`. It may take
+            resources itself; where it takes the provider that it replaces, it gets what that makes.
+
+        Raises InvalidOption if no job takes the provider, or the replacement cannot be one, and InvalidCall outside of
+        the block of the kit. A worker of the test runs isolated jobs in other processes, which know of no replacement;
+        a drain runs them in this one.
+        """
+        if not self._before:
+            raise InvalidCall("this kit is not in use, so nothing would undo the replacement; write `with pt.kit(app)`")
+        return self._overrides.add(provider, replacement)
 
     # ── what was enqueued ────────────────────────────────────────────────────────────────────────────
 

@@ -22,7 +22,7 @@ from posthorse.rules.arguments.codec import ArgumentCodec, codec_of, no_codec
 from posthorse.rules.arguments.complaints import misbound, unfit
 from posthorse.rules.arguments.stored_form import POSITIONAL, Form, values_of
 from posthorse.rules.depends import Dependency
-from posthorse.rules.resources import Resources, dependency_of, is_marked, resources_of
+from posthorse.rules.resources import Replacements, Resources, dependency_of, is_marked, resources_of
 from posthorse.rules.values.checks import TOO_DEEP
 from posthorse.rules.values.equality import is_same
 from posthorse.rules.values.type_mismatch import TypeMismatch, short
@@ -70,12 +70,21 @@ class Signature:
             return first.name == "ctx"
         return self._is_context(first.annotation)
 
-    def plan_resources(self) -> Resources | None:
-        """Find out which parameters are resources; they are not arguments. Raises InvalidOption."""
+    def plan_resources(self, replacements: Replacements | None = None) -> Resources | None:
+        """Find out which parameters are resources; they are not arguments. Raises InvalidOption.
+
+        replacements: providers that a test replaces.
+        """
         for each in self._all_parameters[1 if self.wants_context else 0 :]:
             if (dependency := dependency_of(each, self._function)) is not None:
                 self._marked[each.name] = dependency
-        return resources_of(self._function, self._marked, self._all_parameters, context_type=self._context_type)
+        return resources_of(
+            self._function,
+            self._marked,
+            self._all_parameters,
+            context_type=self._context_type,
+            replacements=replacements,
+        )
 
     @property
     def first_name(self) -> str | None:
