@@ -347,7 +347,7 @@ def test_a_lane_is_not_served_before_its_limits_could_be_read(
     most = 0
     failures = 1
 
-    def queues_and_watchers() -> Operation[telling.Heard]:
+    def queues_and_watchers() -> Operation[telling.QueuesAndWatchers]:
         nonlocal failures
         failures -= 1
         if failures >= 0:
