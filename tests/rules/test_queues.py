@@ -144,6 +144,53 @@ def test_a_window_over_midnight_follows_the_wall_clock_of_its_zone() -> None:
     assert night.next_change(at("2026-01-15T20:30+00:00")) == datetime(2026, 1, 15, 21, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("window", "now", "change"),
+    [
+        ("22:00-06:00", "2026-01-15T23:30+01:00", "2026-01-16T06:00+01:00"),
+        ("22:00-06:00", "2026-01-16T06:00+01:00", "2026-01-16T22:00+01:00"),
+        # On 29 March clocks go from 02:00 to 03:00: an edge in between comes at the change.
+        ("22:00-02:30", "2026-03-29T01:30+01:00", "2026-03-29T03:00+02:00"),
+        ("02:30-06:00", "2026-03-29T01:30+01:00", "2026-03-29T03:00+02:00"),
+        # There is no window on that day if it lies in the skipped hour.
+        ("02:10-02:50", "2026-03-28T03:00+01:00", "2026-03-30T02:10+02:00"),
+        # On 25 October clocks go from 03:00 back to 02:00, so a window that ends at 02:30 is open twice.
+        ("22:00-02:30", "2026-10-25T02:00+02:00", "2026-10-25T02:30+02:00"),
+        ("22:00-02:30", "2026-10-25T02:40+02:00", "2026-10-25T02:00+01:00"),
+        ("22:00-02:30", "2026-10-25T02:10+01:00", "2026-10-25T02:30+01:00"),
+        ("22:00-02:30", "2026-10-25T02:40+01:00", "2026-10-25T22:00+01:00"),
+    ],
+)
+def test_a_window_opens_and_closes_as_the_wall_clock_says_when_clocks_change(
+    window: str, now: str, change: str
+) -> None:
+    of_berlin = as_window(f"{window} Europe/Berlin")
+    assert of_berlin.next_change(at(now)) == datetime.fromisoformat(change)
+    assert of_berlin.is_open(at(change)) != of_berlin.is_open(at(now))
+
+
+def test_a_window_says_when_it_opens_and_one_of_the_whole_day_never_changes() -> None:
+    night = as_window("22:00-06:00 Europe/Berlin")
+    assert night.why_closed(at("2026-01-15T12:00+00:00")) == "its queue is closed until 22:00 Europe/Berlin"
+    assert as_window("00:00-24:00").next_change(at("2026-01-15T12:00+00:00")) is None
+
+
+@given(st.integers(0, 24 * 60 - 1), st.integers(1, 24 * 60 - 1), st.integers(-48 * 60, 48 * 60), st.booleans())
+def test_nothing_changes_before_the_next_change(starts: int, length: int, minutes: int, is_autumn: bool) -> None:
+    clock = "{:02}:{:02}".format
+    window = as_window(
+        f"{clock(*divmod(starts, 60))}-{clock(*divmod((starts + length) % (24 * 60), 60))} Europe/Berlin"
+    )
+    near = at("2026-10-25T01:00+00:00" if is_autumn else "2026-03-29T01:00+00:00")
+    now = near + minutes * 60_000_000
+    found = window.next_change(now)
+    assert found is not None
+    change = micros_of(found)
+    assert window.is_open(change) != window.is_open(now)
+    step = max(60_000_000, (change - now) // 300 // 60_000_000 * 60_000_000)
+    assert all(window.is_open(between) == window.is_open(now) for between in range(now, change, step))
+
+
 def test_a_window_may_end_at_midnight_and_its_zone_is_utc_unless_said() -> None:
     evening = as_window("18:00-24:00")
     assert evening.is_open(at("2026-01-15T23:59:59+00:00"))

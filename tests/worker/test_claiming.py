@@ -23,6 +23,7 @@ from posthorse.store.operations import read
 from posthorse.store.operations.runners import held_by, register, retire
 from posthorse.store.store import Store
 from posthorse.worker.assembly import make_runner
+from posthorse.worker.base.live_queues import LiveQueues
 from posthorse.worker.claiming.claim_values import Claim, ClaimRequest, LookAgain
 from posthorse.worker.claiming.claiming import Claiming, Suspects
 
@@ -36,7 +37,14 @@ class Runner:
         self.app = app
         self._runner = make_runner(app.registry, queues=(), labels=(), concurrency=5, worker="claiming")
         self.id = self._runner.id
-        self.claiming = Claiming(app.store, app.registry, self._runner, suspects=suspects, only=None)
+        self.claiming = Claiming(
+            app.store,
+            app.registry,
+            self._runner,
+            LiveQueues(app.store, app.registry.queues),
+            suspects=suspects,
+            only=None,
+        )
 
     async def register(self) -> Runner:
         await self.app.store.arun(register(self._runner, lease=MINUTE))

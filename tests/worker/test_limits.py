@@ -20,6 +20,7 @@ from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
 from posthorse.store.operations import telling
 from posthorse.store.store import Store
+from posthorse.worker.base import live_queues
 from posthorse.worker.claiming import claiming
 from posthorse.worker.claiming.claim_values import Claim, ClaimRequest
 from tests.waiting import until, until_state
@@ -367,7 +368,7 @@ def test_a_lane_is_not_served_before_its_limits_could_be_read(
 
     with app.worker(concurrency=8):
         other.enqueue().result(timeout=30)
-        monkeypatch.setattr(claiming, "queues_and_watchers", queues_and_watchers)
+        monkeypatch.setattr(live_queues, "queues_and_watchers", queues_and_watchers)
         app.queue("calls").set(concurrency=1)
         for job in app.enqueue_many([call.bind(n) for n in range(8)]):
             job.result(timeout=30)

@@ -153,7 +153,7 @@ class QueueOptions(TypedDict, total=False):
     retry_budget: Rate | str | Mapping[str, object] | None
     """How many retries may start in a span of time, `"100/m"`; the others start later."""
     window: str | None
-    """The hours of the day in which its jobs may start: `"22:00-06:00 Europe/Berlin"`."""
+    """The hours of the day in which its jobs run: `"22:00-06:00 Europe/Berlin"`."""
     ageing: Duration | None
     """After each such wait the oldest job counts as one priority higher; 0 for never."""
     keep: Keep | Span | Mapping[str, Span] | None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from posthorse.cli.bars import bar
 from posthorse.cli.job_lookup import JobLook, short
 from posthorse.cli.screen import clean
-from posthorse.cli.wording import MARKS, amount, clock_time, duration_of, gist, left, percent, speed
+from posthorse.cli.wording import MARKS, amount, clock_time, duration_of, gist, left, percent, speed, why_it_left
 from posthorse.rules.job import State
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def head_line(look: JobLook, columns: int) -> Text:
         head.append(f"  attempt {status.attempt}", style="yellow")
     if status.requested is not None:
         head.append(f"  {status.requested} requested", style="yellow")
+    if why := why_it_left(status):
+        head.append(f"  {why}", style="yellow")
     if status.progress.note:
         head.append(f"  {clean(status.progress.note)}", style="bright_black")
     head.truncate(columns, overflow="ellipsis")
@@ -97,7 +99,8 @@ def told(look: JobLook) -> str:
     progress = status.progress
     if status.state.is_final or not (progress.done or progress.total):
         return gist(status, now)
-    parts = (percent(progress), amount(progress), speed(progress), left(progress, with_range=True))
+    why = why_it_left(status)
+    parts = (percent(progress), amount(progress), speed(progress), left(progress, with_range=True), why)
     return ", ".join(part for part in parts if part)
 
 

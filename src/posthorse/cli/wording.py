@@ -11,6 +11,7 @@ from posthorse.cli.screen import clean
 from posthorse.rules.durations import lasted
 from posthorse.rules.job import State, Status
 from posthorse.rules.progress import Progress
+from posthorse.rules.window import CLOSED
 
 MARKS: dict[State, tuple[str, str]] = {
     State.SCHEDULED: ("◷", "blue"),
@@ -23,6 +24,9 @@ MARKS: dict[State, tuple[str, str]] = {
     State.CANCELLED: ("⊘", "bright_black"),
 }
 """The mark and the colour of a state; the word is always beside them."""
+
+LEFT = (CLOSED,)
+"""How reasons begin for which a running job leaves its worker by itself."""
 
 
 def span(duration: timedelta) -> str:
@@ -85,7 +89,10 @@ def gist(status: Status, now: datetime) -> str:
     match status.state:
         case State.SCHEDULED if status.run_at is not None:
             soon = f"in {span(status.run_at - now)}"
-            return f"{soon}, {clean(status.error.type)}" if status.error else soon
+            why = why_it_left(status) or (clean(status.error.type) if status.error else "")
+            return f"{soon}, {why}" if why else soon
+        case State.PENDING if why_it_left(status):
+            return why_it_left(status)
         case State.FAILED if status.error is not None:
             return clean(str(status.error))
         case State.FAILED | State.CANCELLED | State.BLOCKED:
@@ -99,6 +106,12 @@ def gist(status: Status, now: datetime) -> str:
             return f"{status.requested} requested"
         case _:
             return ""
+
+
+def why_it_left(status: Status) -> str:
+    """Return why a job that had begun waits: its queue closed; empty for all others."""
+    is_set_aside = status.state in (State.PENDING, State.SCHEDULED) and (status.reason or "").startswith(LEFT)
+    return clean(status.reason or "") if is_set_aside else ""
 
 
 def duration_of(status: Status, now: datetime) -> str:

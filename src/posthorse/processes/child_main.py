@@ -178,7 +178,7 @@ class ChildMain:
                 turn.task = asyncio.create_task(running)
                 outcome = await turn.task
         except asyncio.CancelledError:
-            outcome = Stopped(turn.stop.request or "shutdown")
+            outcome = Stopped("shutdown") if turn.stop.request is None else turn.stop.stopped()
         except MemoryError as error:  # even describing the error took too much memory
             outcome = Raised(evidence(error))
         # Code that ran out of memory may have left anything in an unknown state.
@@ -225,14 +225,14 @@ class ChildMain:
                 case StopRequest() if self._turn is not None:
                     self._ask(loop, self._turn, message)
                 case Withdraw() if self._turn is not None:
-                    self._turn.stop.withdraw_pause()
+                    self._turn.stop.withdraw()
                 case _:
                     pass
         loop.call_soon_threadsafe(self._turns.put_nowait, None)
 
     def _ask(self, loop: asyncio.AbstractEventLoop, turn: JobInChild, asked: StopRequest) -> None:
         is_news = turn.stop.request != asked.request  # else it learned of it at a checkpoint and is about to end
-        turn.stop.ask(asked.request)
+        turn.stop.ask(asked.request, asked.reason)
         if asked.is_urgent and (is_news or asked.request == "shutdown"):
             loop.call_soon_threadsafe(turn.interrupt)
 

@@ -43,7 +43,7 @@ MEANINGS: Mapping[EventName, str] = {
     "attempt_failed": "its code raised; another attempt follows",
     "failed": "it failed for good, and is a dead letter",
     "snoozed": "its code put it off",
-    "released": "its worker stopped, or its time box was over; it goes on later, and no attempt is spent",
+    "released": "its worker stopped, its time box was over or its queue closed; it goes on later and spends no attempt",
     "lost": "its worker was lost; it goes on elsewhere",
     "crashed": "its process died; it goes on in another one",
     "unfit": "its arguments do not fit the code of the worker that took it; it is tried again",

@@ -73,7 +73,7 @@ class Snoozed(JobEvent, frozen=True, kw_only=True, tag="snoozed"):
 
 
 class Released(JobEvent, frozen=True, kw_only=True, tag="released"):
-    """The worker of a job stopped, or its time box was over; it goes on later."""
+    """The worker of a job stopped, its time box was over or its queue closed; it goes on later."""
 
 
 class Lost(JobEvent, frozen=True, kw_only=True, tag="lost"):

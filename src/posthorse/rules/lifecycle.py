@@ -5,8 +5,8 @@ Pure. A request of a user leads to one action in a table, chosen by the state of
 outcome; `decide` turns it into a transition; the store applies that in one fenced statement.
 
 Lost workers, crashes and errors are counted separately. Only errors spend attempts. Only a crash while running alone
-spends the crash budget. Deploys, pauses and time boxes spend nothing. Interruptions and crashes wait longer each time,
-so that a lasting cause does not empty a budget in a moment.
+spends the crash budget. Deploys, pauses, windows and time boxes spend nothing. Interruptions and crashes wait longer
+each time, so that a lasting cause does not empty a budget in a moment.
 """
 
 from __future__ import annotations
@@ -144,10 +144,13 @@ class Expired(msgspec.Struct, frozen=True, tag=True):
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):
     """The job stopped at a checkpoint or before it began, because of a request: "pause", "cancel", "shutdown" (a
-    deploy: it goes on elsewhere) or "yield" (its time box is over).
+    deploy: it goes on elsewhere), "window" (its queue closed) or "yield" (its time box is over).
+
+    reason: what to tell users instead of the usual words.
     """
 
     request: str
+    reason: str | None = None
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):
@@ -245,18 +248,21 @@ _REASONS = {
     "pause": "paused on request",
     "cancel": "cancelled on request",
     "shutdown": "released by its worker",
+    "window": "its queue is closed",
     "yield": YIELDED,
 }
 _STOPPED = {
     "pause": State.PAUSED,
     "cancel": State.CANCELLED,
     "shutdown": State.PENDING,
+    "window": State.PENDING,
     "yield": State.PENDING,
 }
 _STOP_EVENTS: dict[str, EventName] = {
     "pause": "paused",
     "cancel": "cancelled",
     "shutdown": "released",
+    "window": "released",
     "yield": "released",
 }
 
@@ -276,10 +282,9 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
             return Transition(state=state, event="snoozed", spent=spent, reason=reason, wait=wait or None)
         case Expired():
             return Transition(state=State.CANCELLED, event="expired", spent=spent, reason="expired")
-        case Stopped(request):
-            return Transition(
-                state=_STOPPED[request], event=_STOP_EVENTS[request], spent=spent, reason=_REASONS[request]
-            )
+        case Stopped(request, reason):
+            why = reason or _REASONS[request]
+            return Transition(state=_STOPPED[request], event=_STOP_EVENTS[request], spent=spent, reason=why)
         case Lost(detail):
             return _after_loss(spent, detail, policy)
         case Crashed(detail, alone, is_contained):

@@ -53,7 +53,7 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_budget: Rate | None = None
     """How many retries may start in a time; further ones are postponed."""
     window: Window | None = None
-    """The hours of the day in which its jobs are started."""
+    """The hours of the day in which its jobs run."""
     ageing: float = 60.0
     """The seconds of waiting after which the first job of a lane counts as one priority higher; 0 for never."""
     keep: Keep | None = None

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from posthorse.clock import moment
+from posthorse.clock import SECOND, micros_of, moment
 from posthorse.errors import InvalidOption
 from posthorse.rules.values.type_mismatch import short
+from posthorse.rules.wall_time import change_between
 
 DAY = 24 * 60
+CLOSED = "its queue is closed"
+"""How the reason of a job begins that left because its queue closed."""
+
+_HOUR = 3600 * SECOND
 
 _TEXT = re.compile(r"(\d{1,2}):(\d{2})\s*[-–]\s*(\d{1,2}):(\d{2})(?:\s+(\S+))?")
 
@@ -36,13 +42,33 @@ class Window(msgspec.Struct, frozen=True):
             return self.starts <= minute < self.ends
         return minute >= self.starts or minute < self.ends
 
-    def next_change(self, now: int) -> datetime:
-        """Return when it next opens or closes, to the minute, in UTC."""
-        zone, is_open = _zone(self.zone), self.is_open(now)
-        local = moment(now).astimezone(zone).replace(second=0, microsecond=0)
-        edge = self.ends if is_open else self.starts
-        at = local.replace(hour=edge % DAY // 60, minute=edge % 60)
-        return (at if at > local else at + timedelta(days=1)).astimezone(UTC)
+    def next_change(self, now: int) -> datetime | None:
+        """Return when it next opens or closes, in UTC; None if it is always open.
+
+        If clocks are put forward or back, that may be at the change itself: they skip an edge, or show it again.
+        """
+        is_open = self.is_open(now)
+        candidates = sorted(at for at in self._candidates(now) if at > now)
+        return next((moment(at) for at in candidates if self.is_open(at) is not is_open), None)
+
+    def why_closed(self, now: int) -> str:
+        """Return why jobs do not go on while it is closed, with its next opening in its own time."""
+        opens = self.next_change(now)
+        return CLOSED if opens is None else f"{CLOSED} until {opens.astimezone(_zone(self.zone)):%H:%M} {self.zone}"
+
+    def _candidates(self, now: int) -> Iterator[int]:
+        """Yield all moments of the next days at which it may open or close: its edges, and changes of the clocks."""
+        zone = _zone(self.zone)
+        today = moment(now).astimezone(zone).date()
+        for days in range(-1, 4):  # a day may lack its edges, when the clocks skip them
+            for edge in (self.starts, self.ends % DAY):
+                at = datetime.combine(today + timedelta(days=days), time(edge // 60, edge % 60), zone)
+                yield micros_of(at)
+                yield micros_of(at.replace(fold=1))
+        for hours in range(4 * 24):
+            change = change_between(zone, now + hours * _HOUR, now + (hours + 1) * _HOUR)
+            if change is not None:
+                yield change
 
 
 def as_window(value: object) -> Window:

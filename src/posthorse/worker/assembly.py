@@ -25,6 +25,7 @@ from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner
 from posthorse.store.store import Store
 from posthorse.version import VERSION
+from posthorse.worker.base.live_queues import LiveQueues
 from posthorse.worker.base.log_capture import OFF
 from posthorse.worker.base.log_lines import hear_from
 from posthorse.worker.claiming.claiming import Claiming, Suspects
@@ -158,9 +159,10 @@ def make_stages(
         store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures, report=report
     )
     telling = Telling(store, runner.id, slots.running)
+    queues = LiveQueues(store, registry.queues)
     return Stages(
         watch=store.backend.notifier.subscribe(store, runner.id),
-        claiming=Claiming(store, registry, runner, suspects=suspects, only=only),
+        claiming=Claiming(store, registry, runner, queues, suspects=suspects, only=only),
         prefetch=Prefetch(runner.concurrency, store.tuning),
         slots=slots,
         executors=executors,
@@ -168,7 +170,14 @@ def make_stages(
         completer=Completer(store, settings, runner, ended, tallying, telling, registry.packing, logs),
         tallying=tallying,
         telling=telling,
-        requests=RequestPoller(store, runner.id, slots.running, patience=min(settings.grace, MAX_PATIENCE)),
+        requests=RequestPoller(
+            store,
+            runner.id,
+            slots.running,
+            queues,
+            patience=min(settings.grace, MAX_PATIENCE),
+            obeys_windows=only is None,
+        ),
         logs=logs,
     )
 

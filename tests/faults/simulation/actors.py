@@ -33,6 +33,7 @@ from posthorse.store.operations.control import request
 from posthorse.store.operations.finish import Checkpoint, Completion, Fence, Settlement, checkpoint, complete, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire
+from posthorse.worker.base.live_queues import LiveQueues
 from posthorse.worker.claiming.claim_values import ClaimedJob, ClaimRequest
 from posthorse.worker.claiming.claiming import Claiming
 from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, Focus, application, drawn_calls
@@ -111,7 +112,14 @@ class VirtualRunner:
         runner = Runner(self.id, name, "here", 1, "0", room, [], [])
         world.store.run(register(runner, lease=LEASE))
         app = application()
-        self._claiming = Claiming(world.store, app.registry, runner, suspects="when empty", only=None)
+        self._claiming = Claiming(
+            world.store,
+            app.registry,
+            runner,
+            LiveQueues(world.store, app.registry.queues),
+            suspects="when empty",
+            only=None,
+        )
 
     @property
     def must_beat(self) -> bool:

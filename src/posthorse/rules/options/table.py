@@ -268,7 +268,7 @@ OPTIONS: tuple[Option, ...] = (
         "window",
         (QUEUE,),
         as_window,
-        'the hours of the day in which its jobs may start: `"22:00-06:00 Europe/Berlin"`',
+        'the hours of the day in which its jobs run: `"22:00-06:00 Europe/Berlin"`',
         page="#windows",
     ),
     Option(

@@ -31,6 +31,7 @@ def outside_window(facts: Facts) -> Reason:
     queue, window = facts.job.queue, facts.settings.window
     assert window is not None
     opens = window.next_change(micros(facts.now))
+    assert opens is not None, "a closed window opens"
     return Reason(
         code=Code.WINDOW,
         sentence=f"Its queue {queue!r} is closed: it runs {window} only, next in {as_text(opens - facts.now)} "

@@ -67,11 +67,12 @@ class Beat(NamedTuple):
 
 class Requests(NamedTuple):
     """What is requested of the jobs of a runner: "pause" or "cancel", by job; `changes` counts those of queues and
-    watchers.
+    watchers; `now` is in microseconds on the store's clock.
     """
 
     of_jobs: dict[str, str]
     changes: int
+    now: int
 
 
 class RunnerSeen(NamedTuple):
@@ -107,7 +108,7 @@ WITHOUT_LANE = TypedQuery("without_lane", tuple[str])
 ENTER_LANES = TypedQuery("enter_lanes", tuple[str])
 RUNNERS_OF = TypedQuery("runners_of", RunnerSeen)
 BEAT = TypedQuery("beat", tuple[str])
-REQUESTS_FOR = TypedQuery("requests_for", tuple[str | None, str])
+REQUESTS_FOR = TypedQuery("requests_for", tuple[str | None, str, int])
 STILL_HELD = TypedQuery("still_held", tuple[str])
 LEASES_OF = TypedQuery("leases_of", Lease)
 ORPHANS = TypedQuery("orphans", Lease)
@@ -156,8 +157,8 @@ def runners_of(*, worker: str | None, host: str) -> QuerySteps[list[RunnerSeen]]
 def requests_for(runner: str) -> QuerySteps[Requests]:
     """Return the requests for the jobs of a runner, and how often queues and watchers were changed."""
     rows = yield from REQUESTS_FOR(runner=runner)
-    changes = next(words for job, words in rows if job is None)
-    return Requests({job: words for job, words in rows if job is not None}, int(changes))
+    changes, moment = next((words, moment) for job, words, moment in rows if job is None)
+    return Requests({job: words for job, words, _ in rows if job is not None}, int(changes), moment)
 
 
 @single_operation

@@ -348,10 +348,10 @@ WHERE c.job = r.job AND NOT EXISTS (SELECT 1 FROM @leases l WHERE l.job = c.job)
 DELETE FROM @controls WHERE job = :job AND action = 'pause'
 
 -- ## requests_for
--- Return the requests for the jobs of a runner, and without a job how often queues and watchers were changed.
-SELECT job, action FROM @controls WHERE runner = :runner
+-- Return the requests for the jobs of a runner, and without a job how often queues and watchers were changed, and now.
+SELECT job, action, 0 FROM @controls WHERE runner = :runner
 UNION ALL
-SELECT NULL, coalesce((SELECT value FROM @meta WHERE name = 'queues'), '0')
+SELECT NULL, coalesce((SELECT value FROM @meta WHERE name = 'queues'), '0'), :now
 
 -- ## still_held
 -- Return which of these attempts of a runner still have their lease.

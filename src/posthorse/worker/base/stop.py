@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from posthorse.clock import monotonic
 from posthorse.errors import Interrupted
+from posthorse.rules.lifecycle import Stopped
 from posthorse.rules.slice_size import TIMED_OUT
 
 # A later, weaker request does not replace a stronger one; "lost" means that the job is no longer ours to stop.
-_STRENGTH = {"yield": 1, "shutdown": 2, "pause": 3, "cancel": 4, "lost": 5}
+_STRENGTH = {"yield": 1, "window": 2, "shutdown": 3, "pause": 4, "cancel": 5, "lost": 6}
+
+_WITHDRAWABLE = ("pause", "window")
 
 
 class StopSignal:
-    """What is requested of one running job: "yield", "shutdown", "pause", "cancel", "lost", or None."""
+    """What is requested of one running job: "yield", "window", "shutdown", "pause", "cancel", "lost", or None."""
 
-    __slots__ = ("_ends_at", "_timeout", "is_awaited", "obeyed", "request")
+    __slots__ = ("_ends_at", "_timeout", "is_awaited", "obeyed", "reason", "request")
 
     def __init__(self) -> None:
         self.request: str | None = None
+        self.reason: str | None = None
+        """Why, if the request alone does not say it."""
         self.obeyed: str | None = None
         """The request that a checkpoint of the job obeyed, if any: a pause may be withdrawn after that."""
         self.is_awaited = False
@@ -29,15 +34,20 @@ class StopSignal:
         """True when the job should stop at its next checkpoint."""
         return self.request is not None or self.is_overdue
 
-    def ask(self, request: str) -> None:
+    def ask(self, request: str, reason: str | None = None) -> None:
         """Ask the job to stop at its next checkpoint."""
         if self.request is None or _STRENGTH[request] > _STRENGTH[self.request]:
-            self.request = request
+            self.request, self.reason = request, reason
 
-    def withdraw_pause(self) -> None:
-        """Withdraw a pause, because the job was resumed before it obeyed."""
-        if self.request == "pause":
-            self.request = None
+    def withdraw(self) -> None:
+        """Withdraw a pause if the job was resumed before it obeyed, or a window that opened again."""
+        if self.request in _WITHDRAWABLE:
+            self.request = self.reason = None
+
+    def stopped(self) -> Stopped:
+        """Return the outcome of a job that stopped as requested."""
+        assert self.request is not None, "nothing was requested"
+        return Stopped(self.request, self.reason)
 
     def limit(self, timeout: float) -> None:
         """Start the job's timeout, in seconds from now; the first checkpoint after it fails the job."""

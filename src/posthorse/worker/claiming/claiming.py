@@ -17,6 +17,7 @@ from posthorse.errors import PosthorseError
 from posthorse.rules.fair_share import FairShares
 from posthorse.rules.job import Lane
 from posthorse.rules.labels import as_labels
+from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import Registry
 from posthorse.store.operations.by_fair_share import claim_by_fair_share
 from posthorse.store.operations.claim import (
@@ -30,9 +31,9 @@ from posthorse.store.operations.claim import (
     waits,
 )
 from posthorse.store.operations.runners import Runner, set_idle
-from posthorse.store.operations.telling import learn, queues_and_watchers
 from posthorse.store.operations.through_gates import claim_through_gates, depth_of_sight, in_sight
 from posthorse.store.store import Store
+from posthorse.worker.base.live_queues import LiveQueues
 from posthorse.worker.claiming.claim_values import Claim, ClaimedJob, ClaimRequest, LookAgain
 from posthorse.worker.claiming.lanes import Lanes
 from posthorse.worker.claiming.limits import Limits
@@ -66,7 +67,14 @@ class Claiming:
     """The claims of one runner."""
 
     def __init__(
-        self, store: Store, registry: Registry, runner: Runner, *, suspects: Suspects, only: OneJob | None
+        self,
+        store: Store,
+        registry: Registry,
+        runner: Runner,
+        queues: LiveQueues,
+        *,
+        suspects: Suspects,
+        only: OneJob | None,
     ) -> None:
         self._suspects: Suspects = suspects
         self._only = only
@@ -75,6 +83,9 @@ class Claiming:
         self._tuning = store.tuning
         self._registry = registry
         self._runner = runner
+        self._queues = queues
+        self._obeyed: Mapping[str, QueueSettings] | None = None
+        """The settings of all queues that its lanes obey."""
         self._limits = Limits(registry, self._lane)
         self._lanes = Lanes(
             self._serves,
@@ -91,7 +102,6 @@ class Claiming:
         """True while the store has this runner as idle, so that enqueuing wakes it."""
         self._was_woken_in_vain = False
         self._looked_at = -math.inf
-        self._heard_changes: int | None = None
 
     async def claim(self, request: ClaimRequest) -> Claim:
         """Claim the next jobs; if there are none, register this runner as idle with the store.
@@ -122,6 +132,10 @@ class Claiming:
     def reopen(self) -> None:
         """Look at all gates again, because a job with limits ended in this runner."""
         self._lanes.shut_gates.reopen()
+
+    def close_at(self, now: int) -> None:
+        """Close queues whose window is over, so that jobs that left because of it are not claimed again at once."""
+        self._lanes.open_at(now)
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────────────
 
@@ -268,18 +282,16 @@ class Claiming:
         """Read new lanes and changed settings; return whether there is more to serve."""
         self._looked_at = monotonic()
         heard = await self._store.aread(news(self._lanes.served.known))
-        has_changed = heard.changes != self._heard_changes or self._looked_at > self._store.watched.ends_at
-        changed = await self._store.aread(queues_and_watchers()) if has_changed else None
+        await self._queues.update(heard.changes)
         # Add lanes and limits together: a lane that is known before its limits would be claimed without them.
         served = self._lanes.add(heard.lanes)
-        if changed is not None:
-            learn(self._store.watched, changed, heard.changes)
-            settings = self._registry.queues.settings(changed.layers)
+        settings = self._queues.by_name
+        if settings is not self._obeyed:
             self._limits.obey(settings)
             self._limited = set(filter(self._limits.bind, self._lanes.served.numbers))
             self._lanes.obey(settings)
             self._lanes.shut_gates.reopen()
-            self._heard_changes = heard.changes
+            self._obeyed = settings
         else:
             self._limited.update(filter(self._limits.bind, served))
         is_open = self._lanes.open_at(heard.now)

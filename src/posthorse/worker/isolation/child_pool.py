@@ -106,7 +106,7 @@ class ChildPool:
             )
         if running.stop.request is not None:
             self._keep(child)
-            return Stopped(running.stop.request)
+            return running.stop.stopped()
         options = msgspec.structs.replace(running.kind.options, kill_after=running.kill_after)
         running.began = monotonic()
         begin = Begin(
@@ -147,8 +147,7 @@ class ChildPool:
 
     def _as_asked(self, running: RunningJob) -> Outcome | None:
         """Return the outcome of a job that was killed because it did not stop; None if nothing was requested of it."""
-        request = running.stop.request
-        return running.verdict or (None if request is None else Stopped(request))
+        return running.verdict or (None if running.stop.request is None else running.stop.stopped())
 
     async def _child(self, location: CodeLocation, kind: str) -> ChildProcess:
         while self._idle:
@@ -175,7 +174,7 @@ class ChildPool:
         elif request == "lost":
             child.kill()
         else:
-            child.ask(request, is_urgent=is_urgent)
+            child.ask(request, running.stop.reason, is_urgent=is_urgent)
             if request == "shutdown" and is_urgent:
                 asyncio.get_running_loop().call_later(LAST_WORDS, self._end_if_busy, running, child)
 

@@ -87,12 +87,12 @@ class ChildProcess:
             logged(message)
         return None if isinstance(message, Ready) else message
 
-    def ask(self, request: str, *, is_urgent: bool) -> None:
+    def ask(self, request: str, reason: str | None, *, is_urgent: bool) -> None:
         """Request that the job stops."""
-        self._send(StopRequest(request, is_urgent))
+        self._send(StopRequest(request, is_urgent, reason))
 
     def withdraw(self) -> None:
-        """Withdraw a pause."""
+        """Withdraw a pause, or a window that closed."""
         self._send(Withdraw())
 
     async def is_clean(self) -> bool:

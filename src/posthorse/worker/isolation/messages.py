@@ -56,10 +56,11 @@ class StopRequest(msgspec.Struct, frozen=True, tag=True):
 
     request: str
     is_urgent: bool
+    reason: str | None = None
 
 
 class Withdraw(msgspec.Struct, frozen=True, tag=True):
-    """Withdraw a pause."""
+    """Withdraw a pause, or a window that closed."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -39,7 +39,6 @@ from posthorse.rules.lifecycle import (
     decide,
 )
 from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout
@@ -218,8 +217,8 @@ class Completer:
             evidence["detail"] = outcome.reason
         elif isinstance(outcome, Unfit):
             evidence["detail"] = outcome.detail
-        elif isinstance(outcome, Stopped) and outcome.request == "yield":
-            evidence["detail"] = YIELDED
+        elif isinstance(outcome, Stopped) and outcome.request in ("yield", "window"):
+            evidence["detail"] = transition.reason or outcome.request
         detail = msgspec.json.encode(evidence).decode()
         if self._store.watched.started and not running.is_told:
             await self._telling.tell_of([running])

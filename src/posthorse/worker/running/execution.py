@@ -127,7 +127,7 @@ async def run(
         OF_RUNNING_JOB.set(runnable.options.metadata)
     try:
         if stop.request is not None:
-            return Stopped(stop.request)
+            return stop.stopped()
         texts = packing.of_stored(runnable.claimed.job, runnable.claimed.options)
         context = None if runnable.journal is None else await _context(runnable, runnable.journal)
         if has_framework():
@@ -270,9 +270,9 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
         return None
     is_stopped = any(isinstance(part, Interrupted) for part in parts)
     if stop.request is not None and (is_stopped or any(isinstance(part, asyncio.CancelledError) for part in parts)):
-        return Stopped(stop.request)
+        return stop.stopped()
     if is_stopped and stop.obeyed is not None:
-        return Stopped("shutdown")  # its pause was withdrawn after it obeyed: another runner resumes it
+        return Stopped("shutdown")  # what it obeyed was withdrawn after that: another runner resumes it
     if is_stopped and stop.is_overdue:
         return _raised(stop.timed_out(), runnable)
     if any(isinstance(part, STORE_AWAY) and part.where == home for part in parts):

@@ -298,7 +298,7 @@ class JobLoop:
                 await self._completer.give_back(self._slots.empty_backlog())
             self._ended_before = self._prefetch.observed
             self._give_up_what_does_not_end()
-            await self._requests.hear()
+            self._claiming.close_at(await self._requests.hear())
             await self._requests.miss_lost_leases()
             self._tell_if_drained()
             await self._hold_for_suspects()

@@ -1,4 +1,5 @@
-"""The request poller: running jobs learn within a second what is requested of them; jobs that ignore it are ended.
+"""The request poller: running jobs learn within a second what is requested of them, and that their queue has closed;
+jobs that ignore a cancel or their timeout are ended.
 
 It knows which jobs run, and nothing about what follows from their end.
 """
@@ -10,38 +11,64 @@ from collections.abc import Mapping
 
 from posthorse.clock import monotonic
 from posthorse.store.operations.runners import requests_for, still_held
-from posthorse.store.operations.telling import learn, queues_and_watchers
 from posthorse.store.store import Store
+from posthorse.worker.base.live_queues import LiveQueues
 from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
 
 
 class RequestPoller:
-    """The request poller of one runner. `patience`: seconds that a job gets to obey a cancel or its timeout."""
+    """The request poller of one runner.
 
-    def __init__(self, store: Store, runner: str, jobs: Mapping[str, RunningJob], *, patience: float) -> None:
+    patience: seconds that a job gets to obey a cancel or its timeout.
+    obeys_windows: whether jobs leave when their queue closes; not the one that a user runs by hand.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runner: str,
+        jobs: Mapping[str, RunningJob],
+        queues: LiveQueues,
+        *,
+        patience: float,
+        obeys_windows: bool = True,
+    ) -> None:
         self._store = store
         self._runner = runner
         self._jobs = jobs
+        self._queues = queues
+        self._obeys_windows = obeys_windows
         self._patience = patience
         self.interval = store.tuning.request_interval
         """Seconds between two polls."""
 
-    async def hear(self) -> None:
-        """Pass on what users requested; learn who watches the stream."""
-        asked, changes = await self._store.aread(requests_for(self._runner))
-        watched = self._store.watched
-        if changes != watched.changes or monotonic() > watched.ends_at:
-            learn(watched, await self._store.aread(queues_and_watchers()), changes)
+    async def hear(self) -> int:
+        """Pass on what users requested, and which queues have closed; learn how queues were changed, and who watches
+        the stream. Return the store's clock, in microseconds.
+        """
+        asked, changes, now = await self._store.aread(requests_for(self._runner))
+        await self._queues.update(changes)
+        closed: Mapping[str, str] = self._queues.closed_by_window(now) if self._obeys_windows else {}
         for job, running in list(self._jobs.items()):
             request = asked.get(job)
-            if request is None:
-                running.withdraw_pause()
-            elif request == "cancel":
+            if request == "cancel":
                 running.cancel()
-            else:
+            elif request is not None:
                 running.ask(request)
+            else:
+                running.withdraw("pause")
+                self._tell_of_window(running, closed)
+        return now
+
+    def _tell_of_window(self, running: RunningJob, closed: Mapping[str, str]) -> None:
+        """Let a job leave that can, if its queue is closed; let it go on if the queue opened again before it left."""
+        why = closed.get(running.lane.queue)
+        if why is None:
+            running.withdraw("window")
+        elif running.has_checkpoints:
+            running.ask("window", why)
 
     async def miss_lost_leases(self) -> None:
         """Stop jobs whose lease was taken away, as by a forced stop: whatever they do no longer counts."""

@@ -158,10 +158,10 @@ class RunningJob:
             error=error,
         )
 
-    def ask(self, request: str) -> None:
+    def ask(self, request: str, reason: str | None = None) -> None:
         """Ask the job to stop at its next checkpoint."""
         before = self.stop.request
-        self.stop.ask(request)
+        self.stop.ask(request, reason)
         if self.stop.request != before:
             self._hear(False)
 
@@ -184,10 +184,10 @@ class RunningJob:
         if self.stop.request != "cancel":
             self.interrupt("cancel")
 
-    def withdraw_pause(self) -> None:
-        """Withdraw a pause, because the job was resumed before it obeyed."""
-        if self.stop.request == "pause":
-            self.stop.withdraw_pause()
+    def withdraw(self, request: str) -> None:
+        """Withdraw a pause if the job was resumed before it obeyed, or a window that opened again."""
+        if self.stop.request == request:
+            self.stop.withdraw()
             self._hear(False)
 
     def overdue(self, now: float, patience: float) -> Outcome | None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from posthorse.clock import monotonic
 from posthorse.failpoints import failpoint
 from posthorse.rules.emitter import Emitter
-from posthorse.rules.lifecycle import Outcome, Raised, Stopped
+from posthorse.rules.lifecycle import Outcome, Raised
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.runners import Runner
 from posthorse.worker.base import printing
@@ -199,6 +199,6 @@ async def _outcome_of(running: RunningJob) -> Outcome:
         raise
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and running.stop.request is not None:
-            return Stopped(running.stop.request)
+            return running.stop.stopped()
         log.exception("%s could not be run to its end", running.label)
         return Raised(evidence_of(error, error.__traceback__))
