@@ -57,6 +57,8 @@ def test_these_verbs_have_an_async_twin() -> None:
         "CommandBus.enqueue",
         "CommandBus.handle",
         "Context.checkpoint",
+        "Context.sleep",
+        "Context.step",
         "Job.attempts",
         "Job.bad_items",
         "Job.cancel",

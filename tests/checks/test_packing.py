@@ -29,6 +29,7 @@ KNOWN = {
     "worker/checkpoints/journal.py": {"load_checkpoint"},
     "worker/checkpoints/kept_values.py": {"decode_kept", "encode_kept"},
     "worker/checkpoints/slices.py": {"bad_items_to_retry", "decode_kept"},
+    "worker/checkpoints/steps.py": {"decode_kept", "encode_kept"},
     "worker/checkpoints/tolerating.py": {"encode_kept"},
 }
 """The modules outside of `rules` that encode, decode, read or pack such texts, and how. A new module must pass the

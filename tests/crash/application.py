@@ -99,6 +99,41 @@ def repeated(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
     return seen[0]
 
 
+# ── jobs in steps ────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.job(backoff=0)
+def stepping(ctx: ph.Context, count: int) -> list[int]:
+    """Write an effect in each step; return in which attempt each step ran."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    ledger = Ledger(app.store.url)
+
+    def act(number: int) -> int:
+        with ledger.connection() as connection:
+            write_effects(connection, ctx, [number])
+        mark(ctx.job_id, "step", number)
+        return epoch_of(ctx)
+
+    return [ctx.step(f"step {number}", act, number) for number in range(count)]
+
+
+@app.job(backoff=0)
+async def stepping_async(ctx: ph.Context, count: int) -> list[int]:
+    """Do the same in a coroutine."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+
+    async def act(number: int) -> int:
+        await asyncio.to_thread(write, number)
+        mark(ctx.job_id, "step", number)
+        return epoch_of(ctx)
+
+    def write(number: int) -> None:
+        with Ledger(app.store.url).connection() as connection:
+            write_effects(connection, ctx, [number])
+
+    return [await ctx.astep(f"step {number}", act, number) for number in range(count)]
+
+
 # ── jobs without slices ──────────────────────────────────────────────────────────────────────────────
 
 

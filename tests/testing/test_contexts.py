@@ -57,6 +57,36 @@ def test_an_error_leaves_the_last_committed_slice() -> None:
     assert seen == list(range(10, 20))
 
 
+def test_steps_are_kept_from_one_context_to_the_next() -> None:
+    calls: list[int] = []
+
+    def job(ctx: pt.FakeContext | ph.Context) -> tuple[int, int]:
+        first = ctx.step("first", len, "abc")
+        ctx.step("second", calls.append, first, attempts=2, backoff="1h")
+        return first, len(calls)
+
+    ctx = pt.context()
+    assert job(ctx) == (3, 1)
+    again = ctx.resumed()
+    assert job(again) == (3, 1)
+    assert asyncio.run(again.astep("third", len, "abcd")) == 4
+    with pytest.raises(ph.InvalidOption, match="'first'"):
+        again.step("first", len, "")
+    assert job(again.resumed()) == (3, 1)
+
+
+def test_a_step_is_tried_again_without_waiting() -> None:
+    calls: list[int] = []
+
+    def flaky() -> int:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ConnectionError
+        return len(calls)
+
+    assert pt.context().step("flaky", flaky, attempts=3, backoff="1h") == 3
+
+
 def test_async_jobs_progress_and_checkpoints() -> None:
     mine = sqlite3.connect(":memory:")
 

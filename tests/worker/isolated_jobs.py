@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -286,3 +287,31 @@ def stuck_page(ctx: ph.Context) -> None:
     for batch in ctx.slices(range(4), size=1):
         if ctx.attempt == 1 or batch[0] == 2:
             raise ConnectionError("the third page fails")
+
+
+@app.job(isolation="process", max_attempts=3, backoff=0)
+def steps(ctx: ph.Context) -> list[int]:
+    """Take three steps, each in a process of its own; return which one made each, in the order in which they came."""
+    numbers = [ctx.step("first", _number_of_process, ctx.job_id)]
+    if numbers == [_number_of_process(ctx.job_id)]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    numbers.append(ctx.step("second", _number_of_process, ctx.job_id))
+    if numbers[-1] == _number_of_process(ctx.job_id):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [*numbers, _number_of_process(ctx.job_id)]
+
+
+def _number_of_process(job: str) -> int:
+    """Return how many processes asked for this job, up to this one."""
+    path = Path(tempfile.gettempdir()) / f"posthorse-steps-{job}"
+    pids = path.read_text().split() if path.exists() else []
+    if str(os.getpid()) not in pids:
+        pids.append(str(os.getpid()))
+        path.write_text(" ".join(pids))
+    return pids.index(str(os.getpid())) + 1
+
+
+@app.job(isolation="process")
+def naps(ctx: ph.Context) -> str:
+    ctx.sleep("nap", 1.5)
+    return "awake"

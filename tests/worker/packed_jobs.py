@@ -97,3 +97,20 @@ def long(ctx: ph.Context, text: str, fails: bool) -> list[str]:
         if item.endswith("3") and ctx.attempt == 1:
             raise RuntimeError(f"{text} in the second slice")
     return seen
+
+
+@app.job(max_attempts=2, backoff=0)
+def steps(ctx: ph.Context, text: str) -> list[str]:
+    first = ctx.step("first", lambda: f"{text} of attempt {ctx.attempt}")
+    second = ctx.step("second", lambda: "twice")
+    if ctx.attempt == 1:
+        raise ValueError
+    return [first, second]
+
+
+@app.job
+def stops_after_a_step(ctx: ph.Context, text: str) -> None:
+    ctx.step("first", lambda: text)
+    app.get_job(ctx.job_id).pause()
+    while True:
+        ctx.checkpoint()

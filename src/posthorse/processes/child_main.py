@@ -148,7 +148,7 @@ class ChildMain:
         finally:
             printing.finish(turn.claimed.job, turn.claimed.epoch)
             self._logs.end()
-        slices = 0 if turn.journal is None else turn.journal.slices_committed
+        slices = 0 if turn.journal is None else turn.journal.slices_committed + turn.journal.steps_kept
         return ChildEnded(outcome, turn.stop.request, slices, held(), is_reusable)
 
     def _begin_logs(self, turn: JobInChild) -> None:

@@ -129,10 +129,14 @@ class Raised(msgspec.Struct, frozen=True, tag=True):
 
 
 class Snoozed(msgspec.Struct, frozen=True, tag=True):
-    """The job's code asked to run again after so many microseconds."""
+    """The job's code asked to run again after so many microseconds.
+
+    until: the exact moment, in microseconds on the store's clock, if the code asked for one.
+    """
 
     wait: int
     reason: str
+    until: int | None = None
 
     def __post_init__(self) -> None:
         _make_reason(self, "reason", self.reason)
@@ -225,7 +229,9 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the job goes. `wait` is microseconds from the store's now; `solo` sends it to the lane of suspects."""
+    """Where the job goes. `wait` is microseconds from the store's now; `until`, if it is known, the moment when it is
+    over. `solo` sends the job to the lane of suspects.
+    """
 
     state: State
     event: EventName
@@ -234,6 +240,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     error: JobError | None = None
     result: str | None = None
     wait: int | None = None
+    until: int | None = None
     solo: bool = False
 
 
@@ -277,9 +284,9 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
         case Raised(error, _, why):
             spent = msgspec.structs.replace(spent, errors=spent.errors + 1)
             return _dead(spent, f"gave up: {why}", error)
-        case Snoozed(wait, reason):
+        case Snoozed(wait, reason, until):
             state = State.SCHEDULED if wait else State.PENDING
-            return Transition(state=state, event="snoozed", spent=spent, reason=reason, wait=wait or None)
+            return Transition(state=state, event="snoozed", spent=spent, reason=reason, wait=wait or None, until=until)
         case Expired():
             return Transition(state=State.CANCELLED, event="expired", spent=spent, reason="expired")
         case Stopped(request, reason):

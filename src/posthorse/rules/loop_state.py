@@ -8,6 +8,9 @@ import msgspec
 
 from posthorse.rules.slice_size import SliceSize
 
+STEPS = "*"
+"""The name under which steps note which failed attempts they forgive. No loop can have it."""
+
 
 class LoopState(msgspec.Struct, omit_defaults=True):
     """The state of one loop of slices."""
@@ -29,7 +32,7 @@ class LoopState(msgspec.Struct, omit_defaults=True):
     is_missing: bool = False
     """The code no longer has a loop of this name; its items no longer count."""
     failed: int = 0
-    """How many attempts had failed before the one that committed the latest slice; they are forgiven."""
+    """How many attempts had failed before the one that committed the latest slice, or step; they are forgiven."""
 
 
 def forgiven(loops: Iterable[LoopState]) -> int:

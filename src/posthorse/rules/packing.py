@@ -1,8 +1,9 @@
 """Packing: what codecs make of the texts of jobs on their way into the store, and back.
 
-Arguments, results, errors, kept values, cursors, notes, bad items and logs pass through here, on both sides of the
-store, and nowhere else. The first character tells what a stored text is: `~`, a codec's mark and a colon begin a packed
-one. JSON never begins with `~`; free text that does is stored behind `~:`. This module knows no codec and no store.
+Arguments, results, errors, kept values, steps, cursors, notes, bad items and logs pass through here, on both sides of
+the store, and nowhere else. The first character tells what a stored text is: `~`, a codec's mark and a colon begin a
+packed one. JSON never begins with `~`; free text that does is stored behind `~:`. This module knows no codec and no
+store.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ _ESCAPED = "~:"
 _MARK = re.compile(r"~([a-z][a-z0-9]{0,15}):")
 _MAX_LAYERS = 16
 
-What: TypeAlias = Literal["arguments", "result", "error", "kept values", "cursor", "note", "bad item", "log"]
+What: TypeAlias = Literal["arguments", "result", "error", "kept values", "step", "cursor", "note", "bad item", "log"]
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """Which text a codec has before it: the same when it is packed and when it is unpacked.
 
-    what: "arguments", "result", "error", "kept values", "cursor", "note", "bad item" or "log".
+    what: "arguments", "result", "error", "kept values", "step", "cursor", "note", "bad item" or "log".
     job: the id of the job.
     tenant: that of the job; None also for a job that was enqueued before a codec was in use.
     """

@@ -108,6 +108,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     progress_interval: float = 1.0
     """Minimum time between two saves of a progress that is only reported."""
 
+    sleep_in_place: float = 1.0
+    """A job that sleeps for less than this keeps its worker. In tests of applications, where nothing sleeps, 0."""
+
+    step_pause: float = 1.0
+    """By this the waits between the tries of a step are multiplied: by 0 in tests of applications."""
+
     logs_interval: float = 1.0
     """Time between two writes of what jobs log. A runner that is killed loses what they logged since."""
 

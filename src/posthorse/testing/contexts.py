@@ -9,7 +9,7 @@ from datetime import datetime
 from math import inf
 from typing import Any, NoReturn, Self, TypeVar
 
-from posthorse.clock import micros_of
+from posthorse.clock import Clock, micros_of
 from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.ids import new_id
 from posthorse.rules.job import DEFAULT_QUEUE, Lane, Options
@@ -20,6 +20,7 @@ from posthorse.rules.values.type_mismatch import short
 from posthorse.store.base import Operation
 from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.finish import Checkpoint, Fence
+from posthorse.store.operations.steps import StepRow
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
 from posthorse.worker.checkpoints.context import AboutJob, Context
@@ -27,16 +28,25 @@ from posthorse.worker.checkpoints.journal import Journal
 
 T = TypeVar("T")
 
+AFTER_ALL_SLEEPS = 2**62
+"""What time it is, in microseconds, when a later attempt comes to a sleep: nothing sleeps in tests."""
+
 
 class MemoryJournal(Journal):
     """The journal of an attempt that only this process knows: a checkpoint is encoded, and kept in memory."""
 
-    def __init__(self, job: str, saved: Checkpoint | None, stop_after: int | None) -> None:
+    def __init__(
+        self, job: str, saved: Checkpoint | None, stop_after: int | None, steps: Sequence[StepRow] = ()
+    ) -> None:
         self.stop = StopSignal()
         self.state = CheckpointState() if saved is None else CheckpointState.restore(saved, PLAIN_TEXTS)
         self.saved = saved
         self.cut_short = UNCUT
         self.slices_committed = 0
+        self.steps_kept = 0
+        self.kept_steps = steps
+        self.all_steps = list(steps)
+        self.step_pause = self.sleep_in_place = 0.0
         self.is_in_transaction = False
         self.progress_interval = inf
         self._stop_after = stop_after
@@ -59,6 +69,33 @@ class MemoryJournal(Journal):
 
     async def asave(self, done: Slice | None = None) -> None:
         self.save(done)
+
+    def keep_steps(self, steps: Sequence[StepRow]) -> None:
+        self.save()
+        self.all_steps += steps
+        self.steps_kept += len(steps)
+
+    async def akeep_steps(self, steps: Sequence[StepRow]) -> None:
+        self.keep_steps(steps)
+
+    def begin_wait(self, name: str, form: str, span: int) -> tuple[StepRow, int]:
+        now = Clock().now()
+        step = StepRow(name, form, str(now + span))
+        self.keep_steps([step])
+        return step, now
+
+    async def abegin_wait(self, name: str, form: str, span: int) -> tuple[StepRow, int]:
+        return self.begin_wait(name, form, span)
+
+    def store_now(self) -> int:
+        return AFTER_ALL_SLEEPS
+
+    async def astore_now(self) -> int:
+        return AFTER_ALL_SLEEPS
+
+    @property
+    def is_called_in_transaction(self) -> bool:
+        return self.is_in_transaction
 
     def keep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
         pass
@@ -98,10 +135,12 @@ class MemoryJournal(Journal):
 class FakeContext(Context):
     """A `ph.Context` for direct calls: `pt.context()` makes it. Checkpoints are encoded as they would be stored."""
 
-    def __init__(self, about: AboutJob, *, stop_after: int | None = None, saved: Checkpoint | None = None) -> None:
+    def __init__(self, about: AboutJob, *, stop_after: int | None = None, before: MemoryJournal | None = None) -> None:
+        """`before`: the journal of the attempt before."""
         if stop_after is not None and (type(stop_after) is not int or stop_after < 0):
             raise InvalidOption(f"stop_after is {short(stop_after)}; it must be a number of slices, 0 or more")
-        self._memory = MemoryJournal(about.job, saved, stop_after)
+        saved, steps = (None, ()) if before is None else (before.saved, before.all_steps)
+        self._memory = MemoryJournal(about.job, saved, stop_after, steps)
         super().__init__(self._memory, about)
         if stop_after == 0:
             self.stop()
@@ -118,7 +157,7 @@ class FakeContext(Context):
     def resumed(self, *, attempt: int | None = None, stop_after: int | None = None) -> Self:
         """Return the context of the next attempt, which continues from the last checkpoint of this one."""
         about = self._about._replace(attempt=self.attempt if attempt is None else attempt)
-        return type(self)(about, stop_after=stop_after, saved=self._memory.saved)
+        return type(self)(about, stop_after=stop_after, before=self._memory)
 
 
 def context(

@@ -36,11 +36,19 @@ _numbers = count(1)
 
 
 def for_tests(tuning: Tuning) -> Tuning:
-    """Return the figures for the store of a test: nothing is synced, and nothing that was read is used again later.
+    """Return the figures for the store of a test: nothing is synced, nothing sleeps, and nothing that was read is used
+    again later.
 
     So what runs next depends on what is in the store, and never on how long ago that was read.
     """
-    return msgspec.structs.replace(tuning, sqlite_synchronous="OFF", news_interval=0.0, shut_gate_interval=0.0)
+    return msgspec.structs.replace(
+        tuning,
+        sqlite_synchronous="OFF",
+        news_interval=0.0,
+        shut_gate_interval=0.0,
+        step_pause=0.0,
+        sleep_in_place=0.0,
+    )
 
 
 class DirectStore(Store):

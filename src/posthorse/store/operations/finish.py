@@ -31,6 +31,8 @@ from posthorse.store.operations.lanes import lane_id
 from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_asked
 from posthorse.store.operations.one_job import UNASK_RUNNER
 from posthorse.store.operations.recording import last_step, record
+from posthorse.store.operations.steps import STEPS, StepRow, keep_steps
+from posthorse.store.operations.store_facts import now
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told
 from posthorse.store.queries import Row, Value
@@ -112,6 +114,7 @@ class Stood(NamedTuple):
     cut_short: CutShort
     uncommitted: Sequence[tuple[str, int]] = ()
     """Bad items (loop, number) of a slice that was not committed."""
+    steps: Sequence[StepRow] = ()
 
 
 class Saved(NamedTuple):
@@ -123,7 +126,7 @@ class Saved(NamedTuple):
 END_LEASES = TypedQuery("end_leases", EndedLease)
 RUNNER_ON_LIST = TypedQuery("runner_on_list", tuple[str, int])
 CHECKPOINT = TypedQuery("checkpoint", Saved)
-LOAD_CHECKPOINT = TypedQuery("load_checkpoint", tuple[int, int, int | None, str, str | None, str, str])
+LOAD_CHECKPOINT = TypedQuery("load_checkpoint", tuple[int, int, int | None, str, str | None, str, str, int])
 ATTEMPTS_SINCE_SLICE = TypedQuery("attempts_since_slice", tuple[str, str | None])
 UNCOMMITTED_BAD_ITEMS = TypedQuery("uncommitted_bad_items", tuple[str, int])
 
@@ -199,6 +202,8 @@ def end_attempt(settlement: Settlement) -> QuerySteps[bool]:
 def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
     """End leases of one runner and write what follows; return the jobs of those that there were."""
     numbers: list[int] = []
+    if any(each.transition.until is not None for each in settlements):
+        settlements = yield from _measured(settlements)
     settlements = [_with_wait(each) if each.transition.wait else each for each in settlements]
     for each in settlements:
         lane = msgspec.structs.replace(each.lane, solo=each.transition.solo)
@@ -220,10 +225,23 @@ def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
     for each, _, lease in ended:
         if each.transition.state is State.PENDING:
             yield query("admit", job=lease.job)
+        elif (until := each.transition.until) is not None:
+            yield query("sleep_until", job=lease.job, moment=until)
         if not _is_recorded(each):
             whole = yield from _complete_evidence(each.attempt, each.evidence, lease.took)
             yield from record(lease.job, lease.version, each.transition.event, whole)
     return set(found)
+
+
+def _measured(settlements: Sequence[Settlement]) -> QuerySteps[list[Settlement]]:
+    """Return the same, with how long those wait from now on that wait until a moment."""
+    moment = yield from now()
+    return [
+        each
+        if (until := each.transition.until) is None
+        else each._replace(transition=msgspec.structs.replace(each.transition, wait=max(1, until - moment)))
+        for each in settlements
+    ]
 
 
 def _row(settlement: Settlement, lane: int, lease: EndedLease) -> Row:
@@ -289,13 +307,21 @@ def _was_measured(evidence: str | None) -> bool:
 
 
 def checkpoint(
-    attempt: Fence, at: Checkpoint, *, is_slice: bool = True, changes: BadItemChanges | None = None
+    attempt: Fence,
+    at: Checkpoint,
+    *,
+    is_slice: bool = True,
+    changes: BadItemChanges | None = None,
+    steps: Sequence[StepRow] = (),
 ) -> Operation[Saved | None]:
-    """Save the state of a long job; None if its lease has ended, and then nothing is saved."""
-    if changes is not None:
-        return Operation(partial(_checkpoint, attempt, at, is_slice, changes), creates_no_work=True)
+    """Save the state of a long job; None if its lease has ended, and then nothing is saved.
+
+    is_slice: whether this is progress, as a slice or a step, and not only a report.
+    """
+    if changes is not None or steps:
+        return Operation(partial(_checkpoint, attempt, at, is_slice, changes, steps), creates_no_work=True)
     return Operation(
-        partial(_checkpoint, attempt, at, is_slice, None),
+        partial(_checkpoint, attempt, at, is_slice, None, ()),
         is_single=True,
         creates_no_work=True,
         shortcut=Shortcut(_saving(attempt, at, is_slice, even_if_asked=0), _NOTHING_ASKED),
@@ -311,7 +337,9 @@ def load_checkpoint(job: str) -> QuerySteps[Stood]:
     rows = yield from LOAD_CHECKPOINT(job=job)
     if not rows:
         return Stood(0, None, cut_short, uncommitted)
-    return Stood(rows[0][0], Checkpoint(*rows[0][1:]), cut_short, uncommitted)
+    [(slices, done, total, pace, note, cursors, kept, has_steps)] = rows
+    steps = (yield from STEPS(job=job)) if has_steps else ()
+    return Stood(slices, Checkpoint(done, total, pace, note, cursors, kept), cut_short, uncommitted, steps)
 
 
 @single_operation
@@ -322,15 +350,18 @@ def errors_before_slice(job: str) -> QuerySteps[int]:
 
 
 def _checkpoint(
-    attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None
+    attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None, steps: Sequence[StepRow]
 ) -> QuerySteps[Saved | None]:
     saved = CHECKPOINT.typed((yield _saving(attempt, at, is_slice, even_if_asked=1)))
     if not saved:
         return None
-    if changes is not None:  # the checkpoint locks the lease until the commit
+    # From here on, the checkpoint holds the lease until the commit.
+    if changes is not None:
         yield from keep_and_drop(
             attempt.job, attempt.epoch if is_slice else 0, changes.loop, changes.bad, changes.mended
         )
+    if steps:
+        yield from keep_steps(attempt.job, attempt.epoch, steps)
     return saved[0]
 
 

@@ -1,5 +1,5 @@
--- From version 1 to 2: what lists, figures, logs, retention and the stream of events need. Workers of version 1 go on
--- beside it: columns may be empty, and tables are new.
+-- From version 1 to 2: what lists, figures, logs, retention, the stream of events and steps need. Workers of version 1
+-- go on beside it: columns may be empty, and tables are new.
 
 -- ## add_tables
 -- Create tables for figures, logs and retention.
@@ -136,3 +136,15 @@ CREATE INDEX CONCURRENTLY jobs_by_lane ON @jobs (lane, id)
 -- Index jobs by tenant.
 -- index
 CREATE INDEX CONCURRENTLY jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS NOT NULL
+
+-- ## add_steps
+-- Create the table of the steps of jobs.
+CREATE TABLE @steps (
+    job   uuid NOT NULL,
+    name  text NOT NULL,
+    epoch integer NOT NULL,
+    at    bigint NOT NULL,
+    form  text NOT NULL,
+    value text NOT NULL,
+    PRIMARY KEY (job, name)
+)

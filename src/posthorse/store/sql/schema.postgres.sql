@@ -173,6 +173,17 @@ CREATE TABLE @bad_items (
     PRIMARY KEY (job, loop, number)
 );
 
+-- Steps of jobs: named results, which no later attempt repeats. form says what value holds.
+CREATE TABLE @steps (
+    job   uuid NOT NULL,
+    name  text NOT NULL,
+    epoch integer NOT NULL,
+    at    bigint NOT NULL,
+    form  text NOT NULL,
+    value text NOT NULL,
+    PRIMARY KEY (job, name)
+);
+
 -- What jobs logged: parts of about a second of one attempt, each named by the number of its first line. Of many lines
 -- only the first and the last are kept, so numbers may be missing between two parts.
 CREATE TABLE @logs (

@@ -536,8 +536,9 @@ LIMIT :limit
 -- ── checkpoints ────────────────────────────────────────────────────────────────────────────────────
 
 -- ## load_checkpoint
--- Return the checkpoint of a long job.
-SELECT slices, done, total, pace, note, cursors, kept FROM @checkpoints WHERE job = :job
+-- Return the checkpoint of a long job, and whether it has steps.
+SELECT k.slices, k.done, k.total, k.pace, k.note, k.cursors, k.kept, EXISTS (SELECT 1 FROM @steps s WHERE s.job = k.job)
+FROM @checkpoints k WHERE k.job = :job
 
 -- ## loops_of
 -- Return the state of the loops of a job.
@@ -550,6 +551,25 @@ SELECT name, detail FROM @events
 WHERE job = :job AND name IN ('attempt_failed', 'failed', 'lost', 'crashed', 'retried')
     AND at >= coalesce((SELECT advanced_at FROM @checkpoints WHERE job = :job), 0)
 ORDER BY version DESC LIMIT 40
+
+-- ── steps ──────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## keep_steps
+-- Keep steps of a job. One that is written again, because a reply was lost, stays the same.
+-- rows: job uuid, name text, epoch int, form text, value text
+INSERT INTO @steps (job, name, epoch, at, form, value)
+SELECT r.job, r.name, r.epoch, :now, r.form, r.value FROM {rows} WHERE true
+ON CONFLICT (job, name) DO UPDATE SET
+    epoch = excluded.epoch, at = excluded.at, form = excluded.form, value = excluded.value
+
+-- ## steps
+-- Return the steps of a job.
+SELECT name, form, value FROM @steps WHERE job = :job
+
+-- ## sleep_until
+-- Let a parked job go on at an exact moment.
+UPDATE @jobs SET run_at = :moment WHERE id = :job;
+UPDATE @parked SET due_at = :moment WHERE job = :job
 
 -- ── bad items ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -1413,6 +1433,7 @@ DELETE FROM @checkpoints WHERE job >= :first AND job <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @checkpoints.job);
 DELETE FROM @bad_items WHERE job >= :first AND job <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @bad_items.job);
+DELETE FROM @steps WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @steps.job);
 DELETE FROM @logs WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @logs.job);
 DELETE FROM @slots WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @slots.job);
 DELETE FROM @sequences WHERE job >= :first AND job <= :last

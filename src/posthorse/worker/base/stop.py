@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from typing import NoReturn
+
 from posthorse.clock import monotonic
 from posthorse.errors import Interrupted
-from posthorse.rules.lifecycle import Stopped
+from posthorse.rules.lifecycle import Outcome, Stopped
 from posthorse.rules.slice_size import TIMED_OUT
 
 # A later, weaker request does not replace a stronger one; "lost" means that the job is no longer ours to stop.
@@ -13,10 +17,14 @@ _STRENGTH = {"yield": 1, "window": 2, "shutdown": 3, "pause": 4, "cancel": 5, "l
 _WITHDRAWABLE = ("pause", "window")
 
 
+_LOOK_INTERVAL = 0.1
+"""Seconds between two looks of a job that waits in a thread, which nothing can wake."""
+
+
 class StopSignal:
     """What is requested of one running job: "yield", "window", "shutdown", "pause", "cancel", "lost", or None."""
 
-    __slots__ = ("_ends_at", "_timeout", "is_awaited", "obeyed", "reason", "request")
+    __slots__ = ("_ends_at", "_timeout", "is_awaited", "obeyed", "outcome", "reason", "request")
 
     def __init__(self) -> None:
         self.request: str | None = None
@@ -24,6 +32,8 @@ class StopSignal:
         """Why, if the request alone does not say it."""
         self.obeyed: str | None = None
         """The request that a checkpoint of the job obeyed, if any: a pause may be withdrawn after that."""
+        self.outcome: Outcome | None = None
+        """What the job asked for itself, if it set itself aside."""
         self.is_awaited = False
         """True once the code of a plain function is awaited on the loop, where it can be cancelled."""
         self._timeout = 0.0
@@ -61,6 +71,27 @@ class StopSignal:
             raise Interrupted(f"the job stops here: {self.request}")
         if self.is_overdue:
             raise self.timed_out()
+
+    def set_aside(self, outcome: Outcome, why: str) -> NoReturn:
+        """End this attempt by the job's own wish. Raises Interrupted, which `except Exception` does not catch."""
+        self.outcome = outcome
+        raise Interrupted(why)
+
+    def wait(self, seconds: float) -> None:
+        """Let a job wait in its thread, unless it is asked to stop. Raises Interrupted, TimeoutError."""
+        ends_at = monotonic() + seconds
+        self.raise_if_asked()
+        while (left := ends_at - monotonic()) > 0:
+            time.sleep(min(left, _LOOK_INTERVAL))
+            self.raise_if_asked()
+
+    async def await_(self, seconds: float) -> None:
+        """Do the same as `wait`, in a coroutine."""
+        ends_at = monotonic() + seconds
+        self.raise_if_asked()
+        while (left := ends_at - monotonic()) > 0:
+            await asyncio.sleep(min(left, _LOOK_INTERVAL))
+            self.raise_if_asked()
 
     def timed_out(self) -> TimeoutError:
         """Return the error of a job whose timeout has passed."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from posthorse.rules.cursor import Cursor
-from posthorse.rules.loop_state import LoopState, decode_loops, encode_loops
+from posthorse.rules.loop_state import STEPS, LoopState, decode_loops, encode_loops
 from posthorse.rules.packing import JobTexts
 from posthorse.rules.progress import Pace
 from posthorse.rules.slice_size import SliceSize
@@ -145,6 +145,11 @@ class CheckpointState:
             state.retried = done.retried
             if done.retried >= state.retry_upto:
                 state.retried = state.retry_upto = 0
+
+    def forgive(self) -> None:
+        """Note that a step of this attempt is kept: it is progress, so earlier failures no longer count."""
+        if self.failed:
+            self.loops[STEPS] = LoopState(is_missing=True, failed=self.failed)
 
     def encode(self, loop: str | None, texts: JobTexts) -> Checkpoint:
         """Encode the state, with a slice of this loop or without one. Raises TooLarge, UsageError, CodecError."""

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from copy import deepcopy
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
 from posthorse import ids
-from posthorse.clock import moment, monotonic
+from posthorse.clock import microseconds, moment, monotonic
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Lane, Options, checked_name
 from posthorse.rules.progress import Progress
 from posthorse.rules.registry import Registered
+from posthorse.rules.retry import Backoff
 from posthorse.worker.checkpoints.journal import Journal
 
 if TYPE_CHECKING:
     from posthorse.worker.checkpoints.slices import Slices
     from posthorse.worker.checkpoints.sources import AsyncSource, QuerySetOf, Source
+    from posthorse.worker.checkpoints.steps import Steps
 
 T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 K = TypeVar("K")
 
 MAX_SLICE = 1_000_000
 MAX_NOTE = 500
+STEP_BACKOFF = Backoff()
 
 
 class Keep:
@@ -83,6 +90,7 @@ class Context:
         self._saved_at = monotonic()
         self._saving: set[asyncio.Task[None]] = set()
         self._loops: set[str] = set()
+        self._steps: Steps | None = None
 
     @property
     def max_attempts(self) -> int:
@@ -197,6 +205,111 @@ class Context:
         plan = LoopPlan(label, sizes, as_tolerance(tolerate), box)
         return Slices(self._journal, source, plan)
 
+    @overload
+    def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def step(
+        self,
+        name: str,
+        function: Callable[[*Ts], R],
+        /,
+        *args: *Ts,
+        attempts: int = 1,
+        backoff: Backoff | Duration | Sequence[Duration] = STEP_BACKOFF,
+    ) -> R: ...
+
+    def step(  # type: ignore[misc]  # the function may take any names but the last two
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        attempts: int = 1,
+        backoff: Backoff | Duration | Sequence[Duration] = STEP_BACKOFF,
+        **kwargs: Any,
+    ) -> Any:
+        """Call `function(*args, **kwargs)` once, and keep its result; later attempts get that::
+
+            paid = ctx.step("pay", charge, number)
+
+        The result is committed with the checkpoint before this returns. What is returned is always the kept copy, with
+        the types of kept values. A process that dies between the call and the commit lets the call be repeated, so give
+        the other side a key. The job may be stopped before a step. It is a commit of its own, so it cannot be inside
+        `batch.transaction()`.
+
+        name: unique in the job, and the same in every attempt.
+        attempts, backoff: how often the function is called before its error ends the attempt of the job, and how long
+            to wait between two calls; the job keeps its worker meanwhile. Both are never passed to the function.
+
+        Raises what the function raises; InvalidOption for a name that this attempt had before; UsageError for a result
+        that cannot be kept; TooLarge if the steps of the job take more than 4 MiB together.
+        """
+        from posthorse.worker.checkpoints.steps import Tries
+
+        self._journal.warn_in_loop(f"ctx.step({name!r}, …)", f"use `await ctx.astep({name!r}, …)`")
+        return self._own_steps().run(name, partial(function, *args, **kwargs), Tries.of(attempts, backoff))
+
+    @overload
+    async def astep(
+        self, name: str, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def astep(
+        self,
+        name: str,
+        function: Callable[[*Ts], Awaitable[R]],
+        /,
+        *args: *Ts,
+        attempts: int = 1,
+        backoff: Backoff | Duration | Sequence[Duration] = STEP_BACKOFF,
+    ) -> R: ...
+    @overload
+    async def astep(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def astep(
+        self,
+        name: str,
+        function: Callable[[*Ts], R],
+        /,
+        *args: *Ts,
+        attempts: int = 1,
+        backoff: Backoff | Duration | Sequence[Duration] = STEP_BACKOFF,
+    ) -> R: ...
+
+    async def astep(  # type: ignore[misc]  # the function may take any names but the last two
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        attempts: int = 1,
+        backoff: Backoff | Duration | Sequence[Duration] = STEP_BACKOFF,
+        **kwargs: Any,
+    ) -> Any:
+        """Do the same as `step`, in a coroutine; an async function is awaited. Several steps may run at once::
+
+        await asyncio.gather(ctx.astep("pay", charge, 1), ctx.astep("pack", pack, 1))
+        """
+        from posthorse.worker.checkpoints.steps import Tries
+
+        return await self._own_steps().arun(name, partial(function, *args, **kwargs), Tries.of(attempts, backoff))
+
+    def sleep(self, name: str, duration: Duration, /) -> None:
+        """Wait without a worker: the attempt ends here, and the job goes on from its top when the time is over::
+
+            ctx.sleep("cool down", "3d")
+
+        The moment is kept as a step, by the store's clock, when the job comes here first; so an attempt that comes here
+        again waits only for what is left. Nothing is spent. Code between steps runs again after it. A sleep of under a
+        second waits here. Raises Interrupted, which must not be caught; InvalidOption as `step` does.
+        """
+        self._journal.warn_in_loop(f"ctx.sleep({name!r}, …)", f"use `await ctx.asleep({name!r}, …)`")
+        self._own_steps().sleep(name, microseconds(as_timedelta(duration, name="the duration of a sleep")))
+
+    async def asleep(self, name: str, duration: Duration, /) -> None:
+        """Do the same as `sleep`, in a coroutine."""
+        await self._own_steps().asleep(name, microseconds(as_timedelta(duration, name="the duration of a sleep")))
+
     def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
         """Report how far the job is, if it has no slices. Saved at most once a second."""
         self._journal.state.tell(
@@ -227,6 +340,14 @@ class Context:
         """Do the same as `checkpoint`, in a coroutine."""
         await self._journal.asave()
         self._journal.stop.raise_if_asked()
+
+    def _own_steps(self) -> Steps:
+        if self._steps is None:
+            # Imported here, because jobs without steps need none of it.
+            from posthorse.worker.checkpoints.steps import Steps
+
+            self._steps = Steps(self._journal)
+        return self._steps
 
     async def _save_progress(self) -> None:
         try:

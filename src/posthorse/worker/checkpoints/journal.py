@@ -20,6 +20,9 @@ from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bad_items import BadItemRow, RetryRow
 from posthorse.store.operations.finish import BadItemChanges, Fence, Saved, checkpoint, load_checkpoint
+from posthorse.store.operations.steps import StepRow
+from posthorse.store.operations.store_facts import store_now
+from posthorse.store.operations.waits import BegunWait, begin_wait
 from posthorse.store.store import Store
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice, packed_bad_items
@@ -50,6 +53,9 @@ class Journal:
         self.cut_short = UNCUT
         """How often attempts ended within the slice that is next."""
         self.slices_committed = 0
+        self.steps_kept = 0
+        self.kept_steps: Sequence[StepRow] = ()
+        """The steps of earlier attempts, unpacked."""
         self.uncommitted_slice: tuple[str, float] | None = None
         """The loop of the slice that began last and when it did, on the monotonic clock, until it is committed."""
         self.is_in_transaction = False
@@ -58,6 +64,10 @@ class Journal:
         self._emitter = store.emitter
         self.progress_interval = store.tuning.progress_interval
         """Seconds between two saves of progress that the job only reports."""
+        self.sleep_in_place = store.tuning.sleep_in_place
+        """A sleep of fewer seconds keeps the worker."""
+        self.step_pause = store.tuning.step_pause
+        """By this the waits between the tries of a step are multiplied."""
         self._attempt = attempt
         self._lane = lane
         self._texts = texts
@@ -73,6 +83,7 @@ class Journal:
         self.cut_short = stood.cut_short
         for loop, number in stood.uncommitted:
             self._uncommitted.setdefault(loop, set()).add(number)
+        self.kept_steps = [self._unpacked(step) for step in stood.steps]
         if stood.checkpoint is not None:
             failed = self.state.failed
             self.state = CheckpointState.restore(stood.checkpoint, self._texts)
@@ -104,6 +115,42 @@ class Journal:
         else:
             async with self._turn:  # progress may be on its way to the store
                 await self._asave(done)
+
+    def keep_steps(self, steps: Sequence[StepRow]) -> None:
+        """Commit steps, with the state but without a slice. Raises Interrupted if the lease is lost, CodecError."""
+        self._begin_commit(None)
+        failpoint("before_step_commit")
+        self._take(self._store.run(self._keeping_steps(steps)), None)
+        self.steps_kept += len(steps)
+        failpoint("after_step_commit")
+
+    async def akeep_steps(self, steps: Sequence[StepRow]) -> None:
+        """Do the same as `keep_steps`, in a coroutine."""
+        async with self._turn:
+            self._begin_commit(None)
+            failpoint("before_step_commit")
+            self._take(await self._store.arun(self._keeping_steps(steps)), None)
+            self.steps_kept += len(steps)
+            failpoint("after_step_commit")
+
+    def begin_wait(self, name: str, form: str, span: int) -> tuple[StepRow, int]:
+        """Commit the step that notes the end of a wait of so many microseconds; return it, and the store's clock."""
+        self._begin_commit(None)
+        return self._take_wait(self._store.run(self._beginning_wait(name, form, span)))
+
+    async def abegin_wait(self, name: str, form: str, span: int) -> tuple[StepRow, int]:
+        """Do the same as `begin_wait`, in a coroutine."""
+        async with self._turn:
+            self._begin_commit(None)
+            return self._take_wait(await self._store.arun(self._beginning_wait(name, form, span)))
+
+    def store_now(self) -> int:
+        """Return the store's clock, in microseconds."""
+        return self._store.read(store_now())
+
+    async def astore_now(self) -> int:
+        """Do the same as `store_now`, in a coroutine."""
+        return await self._store.aread(store_now())
 
     def keep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
         """Store the bad items of a slice that fails because of them, until a later attempt meets them again."""
@@ -155,6 +202,16 @@ class Journal:
     def listen(self, listener: Callable[[SliceCommitted], object]) -> None:
         """Let a listener hear of committed slices, as `app.listen` does."""
         self._emitter.subscribe(listener, SliceCommitted)
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether this attempt committed a slice or a step."""
+        return self.slices_committed + self.steps_kept > 0
+
+    @property
+    def is_called_in_transaction(self) -> bool:
+        """Whether the caller is inside a transaction; another task of the same job may be outside of it."""
+        return self._store.is_in_transaction
 
     @property
     def job(self) -> str:
@@ -247,6 +304,24 @@ class Journal:
         if changes is not None and changes.bad:
             changes = changes._replace(bad=packed_bad_items(changes.bad, self._texts))
         return checkpoint(self._attempt, self.state.encode(done.loop, self._texts), changes=changes)
+
+    def _unpacked(self, step: StepRow) -> StepRow:
+        return step._replace(value=self._texts.unpack(step.value, "step"))
+
+    def _keeping_steps(self, steps: Sequence[StepRow]) -> Operation[Saved | None]:
+        self.state.forgive()
+        packed = [step._replace(value=self._texts.pack(step.value, "step")) for step in steps]
+        return checkpoint(self._attempt, self.state.encode(None, self._texts), steps=packed)
+
+    def _beginning_wait(self, name: str, form: str, span: int) -> Operation[BegunWait | None]:
+        self.state.forgive()
+        return begin_wait(self._attempt, self.state.encode(None, self._texts), name, form, span)
+
+    def _take_wait(self, begun: BegunWait | None) -> tuple[StepRow, int]:
+        self._take(None if begun is None else begun.saved, None)
+        assert begun is not None, "else the lease is lost, and that was raised"
+        self.steps_kept += 1
+        return begun.step, begun.now
 
     def _keeping(self, loop: str, bad: Sequence[BadItemRow]) -> Operation[Saved | None]:
         self._uncommitted.setdefault(loop, set()).update(item.number for item in bad)

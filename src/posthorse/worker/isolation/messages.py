@@ -76,7 +76,7 @@ class ChildEnded(msgspec.Struct, frozen=True, tag=True):
     request: str | None
     """What was requested of the job, as far as the child knows."""
     slices: int
-    """How many slices it committed."""
+    """How many slices and steps it committed."""
     memory: int
     """Bytes that the child uses now."""
     is_reusable: bool

@@ -271,6 +271,8 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
     is_stopped = any(isinstance(part, Interrupted) for part in parts)
     if stop.request is not None and (is_stopped or any(isinstance(part, asyncio.CancelledError) for part in parts)):
         return stop.stopped()
+    if is_stopped and stop.outcome is not None:
+        return stop.outcome
     if is_stopped and stop.obeyed is not None:
         return Stopped("shutdown")  # what it obeyed was withdrawn after that: another runner resumes it
     if is_stopped and stop.is_overdue:

@@ -125,9 +125,9 @@ class RunningJob:
 
     @property
     def has_advanced(self) -> bool | None:
-        """Whether this attempt committed a slice; None when only the store knows."""
+        """Whether this attempt committed a slice or a step; None when only the store knows."""
         if self.journal is not None:
-            return self.journal.slices_committed > 0
+            return self.journal.has_advanced
         return None if self.slices_committed is None else self.slices_committed > 0
 
     def started(self, runner: str) -> Started:

@@ -1,0 +1,202 @@
+"""Steps: named parts of a job whose results are kept, so that no later attempt repeats them; and sleeps.
+
+1. A step that an earlier attempt kept returns its result. 2. Any other one first stops the job here if it was asked to
+stop. 3. It calls its function. 4. The result is committed together with the checkpoint, under the fence. What a step
+returns is always decoded from what was stored: the first run and a resumed one get values of the same types.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from posthorse.clock import SECOND, moment
+from posthorse.errors import InvalidCall, InvalidOption, StoreError, TooLarge, UsageError
+from posthorse.rules.durations import Duration
+from posthorse.rules.job import checked_name
+from posthorse.rules.lifecycle import Snoozed
+from posthorse.rules.retry import Backoff, as_backoff
+from posthorse.rules.steering import Steering
+from posthorse.rules.values.kept import decode_kept, encode_kept
+from posthorse.rules.values.type_mismatch import short
+from posthorse.store.operations.steps import StepRow
+from posthorse.worker.checkpoints.journal import Journal
+
+MAX_KEPT = 4 * 1024 * 1024
+"""Bytes that the steps of a job may take together."""
+
+RESULT, UNTIL = "result", "until"
+"""What is kept of a step: the result of a function, or the moment at which a sleep ends."""
+
+_CALLS = {RESULT: "ctx.step", UNTIL: "ctx.sleep"}
+NEVER_TRIED_AGAIN = (Steering, StoreError, UsageError)
+"""Errors that end a step at once, because they are meant for the job, or would come again."""
+
+
+class Tries(NamedTuple):
+    """How often a step calls its function before it gives up, and how long it waits between two calls."""
+
+    attempts: int
+    backoff: Backoff
+
+    @classmethod
+    def of(cls, attempts: object, backoff: Backoff | Duration | Sequence[Duration]) -> Tries:
+        """Check what the user gives. Raises InvalidOption."""
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+            raise InvalidOption(f"attempts of a step is {short(attempts)}; it must be a whole number from 1")
+        return cls(attempts, as_backoff(backoff))
+
+
+class Steps:
+    """The steps of one attempt: those that earlier attempts kept, and those that it adds."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._kept = {row.name: row for row in journal.kept_steps}
+        self._size = sum(len(row.value.encode()) for row in journal.kept_steps)
+        self._begun: set[str] = set()
+
+    def run(self, name: str, call: Callable[[], object], tries: Tries) -> object:
+        """Return the result of a step; call its function unless an earlier attempt kept the result."""
+        kept = self._begin(name, RESULT)
+        if kept is not None:
+            return decode_kept(kept.value)
+        self._journal.stop.raise_if_asked()
+        value = self._call(call, tries)
+        if inspect.isawaitable(value):
+            getattr(value, "close", _nothing)()
+            raise InvalidCall(f"the function of step {name!r} must be awaited; write `await ctx.astep({name!r}, …)`")
+        row = self._row(name, value)
+        self._journal.keep_steps([row])
+        return self._keep(row)
+
+    async def arun(self, name: str, call: Callable[[], object], tries: Tries) -> object:
+        """Do the same as `run`, in a coroutine."""
+        kept = self._begin(name, RESULT)
+        if kept is not None:
+            return decode_kept(kept.value)
+        self._journal.stop.raise_if_asked()
+        row = self._row(name, await self._acall(call, tries))
+        await self._journal.akeep_steps([row])
+        return self._keep(row)
+
+    def _call(self, call: Callable[[], object], tries: Tries) -> object:
+        """Call the function of a step until it returns, as often as it may be tried."""
+        failures = 0
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                failures += 1
+                if not _is_tried_again(error, failures, tries):
+                    raise
+            self._journal.stop.wait(self._pause(failures, tries))
+
+    async def _acall(self, call: Callable[[], object], tries: Tries) -> object:
+        failures = 0
+        while True:
+            try:
+                value = call()
+                return await value if inspect.isawaitable(value) else value
+            except Exception as error:
+                failures += 1
+                if not _is_tried_again(error, failures, tries):
+                    raise
+            await self._journal.stop.await_(self._pause(failures, tries))
+
+    # ── sleeping ─────────────────────────────────────────────────────────────────────────────────────
+
+    def sleep(self, name: str, span: int) -> None:
+        """Let the job sleep for so many microseconds, from when it came here first."""
+        kept = self._begin(name, UNTIL)
+        if kept is None:
+            self._journal.stop.raise_if_asked()
+            kept, now = self._journal.begin_wait(name, UNTIL, span)
+            self._size += len(kept.value)
+        else:
+            now = self._journal.store_now()
+        seconds = self._left_in_place(name, int(kept.value), now)
+        if seconds > 0:
+            self._journal.stop.wait(seconds)
+
+    async def asleep(self, name: str, span: int) -> None:
+        """Do the same as `sleep`, in a coroutine."""
+        kept = self._begin(name, UNTIL)
+        if kept is None:
+            self._journal.stop.raise_if_asked()
+            kept, now = await self._journal.abegin_wait(name, UNTIL, span)
+            self._size += len(kept.value)
+        else:
+            now = await self._journal.astore_now()
+        seconds = self._left_in_place(name, int(kept.value), now)
+        if seconds > 0:
+            await self._journal.stop.await_(seconds)
+
+    def _left_in_place(self, name: str, until: int, now: int) -> float:
+        """Return the seconds to wait here. Raises Interrupted for a longer sleep, which ends the attempt."""
+        left = (until - now) / SECOND
+        if left > max(0.0, self._journal.sleep_in_place):
+            self._journal.stop.raise_if_asked()
+            asleep = Snoozed(until - now, f"sleeps: {name}", until)
+            self._journal.stop.set_aside(asleep, f"the job sleeps until {moment(until):%Y-%m-%d %H:%M:%S} UTC")
+        return left
+
+    # ── of all steps ─────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, name: str, form: str) -> StepRow | None:
+        """Begin a step; return what an earlier attempt kept of it. Raises InvalidOption, InvalidCall."""
+        checked_name(name, what="the name of a step")
+        if name in self._begun:
+            raise InvalidOption(
+                f"this attempt had a step {name!r} before, and results are found by their names; give each step a name "
+                f'of its own, such as ctx.step(f"{name} {{number}}", …)'
+            )
+        if self._journal.is_called_in_transaction:
+            raise InvalidCall(
+                f"step {name!r} is inside a transaction, but a step is a commit of its own; take it before the block, "
+                "or write in the block without a step: what it writes is committed with the slice"
+            )
+        self._begun.add(name)
+        kept = self._kept.get(name)
+        if kept is not None and kept.form != form:
+            raise InvalidOption(
+                f"step {name!r} is kept from an earlier attempt as one of {_CALLS.get(kept.form, kept.form)}, and now "
+                f"the code has it as one of {_CALLS[form]}; give the new one a name of its own"
+            )
+        return kept
+
+    def _pause(self, failures: int, tries: Tries) -> float:
+        wait = tries.backoff.wait(failures, random.random())
+        return wait.total_seconds() * self._journal.step_pause
+
+    def _row(self, name: str, value: object) -> StepRow:
+        """Encode a result. Raises UsageError for one that cannot be kept, TooLarge."""
+        try:
+            text = encode_kept(value)
+        except ValueError as error:
+            why = str(error).removeprefix("the value cannot be kept: ")
+            raise UsageError(
+                f"step {name!r} ran, but its result cannot be kept: {why}; let its function return plain data, such as "
+                "the key of what it made"
+            ) from None
+        size = len(text.encode())
+        if self._size + size > MAX_KEPT:
+            raise TooLarge(
+                f"step {name!r} ran, but its result takes {size:,} bytes, and the steps of a job may take {MAX_KEPT:,} "
+                f"together ({self._size:,} are kept already); let it write rows or files, and return their keys"
+            )
+        return StepRow(name, RESULT, text)
+
+    def _keep(self, row: StepRow) -> object:
+        self._size += len(row.value.encode())
+        return decode_kept(row.value)
+
+
+def _is_tried_again(error: Exception, failures: int, tries: Tries) -> bool:
+    return failures < tries.attempts and not isinstance(error, NEVER_TRIED_AGAIN)
+
+
+def _nothing() -> None:
+    """Do nothing: a future has nothing to close."""
