@@ -62,6 +62,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.packing import About, Codec
     from posthorse.rules.progress import Progress
     from posthorse.rules.queues import QueueSettings
+    from posthorse.rules.ranges import Range
     from posthorse.rules.retention import Keep
     from posthorse.rules.retry import Backoff
     from posthorse.rules.schedules import Misfire, ScheduleState, ScheduleStatus
@@ -130,6 +131,7 @@ __all__ = [
     "QueueClosed",
     "QueueFull",
     "QueueSettings",
+    "Range",
     "Rate",
     "Reason",
     "ResultExpired",
@@ -230,6 +232,7 @@ _HOMES = {
     "Codec": "posthorse.rules.packing",
     "Progress": "posthorse.rules.progress",
     "QueueSettings": "posthorse.rules.queues",
+    "Range": "posthorse.rules.ranges",
     "Keep": "posthorse.rules.retention",
     "Backoff": "posthorse.rules.retry",
     "Misfire": "posthorse.rules.schedules",

@@ -14,7 +14,7 @@ __version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chun
 Concurrency Connection Context Count csv depends DuplicateKind Estimate Event events files GiveUp Interrupted
 InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError
 JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key KeyConflict keyset Kind lines LogLine Misfire NotUnique
-OutcomeUnknown Page Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Rate Reason
+OutcomeUnknown Page Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Range Rate Reason
 ResultExpired Retry rows RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched
 Sequence Snooze State Status StoreError StoreUnreachable Submission ToleranceExceeded TookTooLong TooLarge Unique
 UnknownCommand UnknownKind UsageError Why WorkerMetrics

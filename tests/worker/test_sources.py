@@ -32,7 +32,7 @@ from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
 from posthorse.worker.checkpoints.drivers import AsyncDriver
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.checkpoints.sources import AsyncSource, Chunk, Source, as_source, csv, csv_rows, keyset, lines
+from posthorse.worker.checkpoints.sources import AsyncSource, Chunk, Source, as_source, csv, csv_records, keyset, lines
 from posthorse.worker.checkpoints.sources.base import ReadsPast
 from posthorse.worker.checkpoints.sources.files import Content
 
@@ -669,7 +669,7 @@ def test_an_unclosed_quote_is_an_error_behind_the_rows_before_it(packing: str, t
 
 
 def test_a_record_that_goes_on_and_on_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_rows, "MAX_RECORD", 10_000)
+    monkeypatch.setattr(csv_records, "MAX_RECORD", 10_000)
     source = csv(written(tmp_path, b'id,name\n2,"Bob\n' + b"3,Cid\n" * 40_000))
     assert source.count() is None
     with pytest.raises(UsageError, match=r"record at line 2: it does not end, and takes 1,6\d\d more lines"):
@@ -728,7 +728,7 @@ def test_what_cannot_be_decoded_is_passed_over_from_any_place(
 def test_lines_may_end_as_old_spreadsheets_ended_them(
     packing: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_rows, "_BLOCK", block)
+    monkeypatch.setattr(csv_records, "_BLOCK", block)
     for end in ("\r", "\n", "\r\n"):
         path = written(tmp_path, end.join(["id,name", "1,Ann", '2,"Bob\r\rB"', "", "3,Cid"]).encode(), packing)
         expected = [{"id": "1", "name": "Ann"}, {"id": "2", "name": "Bob\r\rB"}, {"id": "3", "name": "Cid"}]

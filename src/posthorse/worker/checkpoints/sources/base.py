@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from posthorse.rules.cursor import Cursor
+from posthorse.rules.ranges import Range
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -75,6 +76,27 @@ class Findable(Protocol):
 
 
 @runtime_checkable
+class Splittable(Protocol[T_co]):
+    """An optional ability of a source: to be cut into ranges, each of which is a source of its own."""
+
+    def split(self, parts: int, after: Cursor, upto: Cursor, /) -> Sequence[Range]:
+        """Cut what comes after one position, up to and including another, into at most `parts` ranges, in order.
+
+        `after` is None for the start, `upto` is None for the end. The ranges cover the whole exactly once: each begins
+        where the one before ends. They need not be even. A source with fewer items than parts returns fewer ranges;
+        one that is empty, or cannot be cut there, returns one.
+        """
+        ...
+
+    def within(self, range: Range, /) -> Source[T_co]:
+        """Return a source of the items of this range: its start is `range.after`, its count `range.total`.
+
+        Its positions are those of the whole source. It must be usable in another process than this one.
+        """
+        ...
+
+
+@runtime_checkable
 class AsyncSource(Protocol[T_co]):
     """A source that must be awaited."""
 
@@ -92,3 +114,12 @@ class AsyncFindable(Protocol):
     def key_of(self, item: object, /) -> Cursor: ...
 
     async def afind(self, keys: Sequence[Cursor], /) -> Sequence[object]: ...
+
+
+@runtime_checkable
+class AsyncSplittable(Protocol[T_co]):
+    """The ability `Splittable` of a source that must be awaited."""
+
+    async def asplit(self, parts: int, after: Cursor, upto: Cursor, /) -> Sequence[Range]: ...
+
+    def within(self, range: Range, /) -> AsyncSource[T_co]: ...

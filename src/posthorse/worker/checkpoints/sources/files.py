@@ -23,10 +23,14 @@ _BLOCK = 1 << 18
 
 
 class FilePosition(NamedTuple):
-    """A position in a file's content: bytes from the start, and the number of lines, for messages."""
+    """A position in a file's content: bytes from the start, and the number of lines, for messages.
+
+    origin: the offset from which on lines are counted; it is 0 unless the file was cut into ranges without reading it.
+    """
 
     offset: int = 0
     line: int = 0
+    origin: int = 0
 
     @classmethod
     def of(cls, cursor: Cursor) -> FilePosition:
@@ -36,10 +40,21 @@ class FilePosition(NamedTuple):
                 return cls()
             case [int(offset), int(line)] if offset >= 0:
                 return cls(offset, line)
+            case [int(offset), int(line), int(origin)] if offset >= origin >= 0:
+                return cls(offset, line, origin)
             case _:
                 raise UsageError(
                     f"the saved position {cursor!r} is not one in a file; was the loop changed since the job began?"
                 )
+
+    def cursor(self) -> Cursor:
+        """Return the cursor that `of` reads."""
+        return list(self if self.origin else self[:2])
+
+
+def line_name(line: int, origin: int) -> str:
+    """Name a line in a message."""
+    return f"line {line}" if origin == 0 else f"line {line} after byte {origin:,}"
 
 
 class Content:
@@ -52,6 +67,15 @@ class Content:
 
     def __str__(self) -> str:
         return self.path if self._member is None else f"{self.path}:{self._member}"
+
+    def again(self) -> Content:
+        """Return the same content, opened apart."""
+        return Content(self.path, self._member)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether an offset can be reached only by reading from the start."""
+        return self._member is not None or self.path.lower().endswith((".zip", ".gz"))
 
     def at(self, offset: int) -> io.BufferedReader:
         """Return the content from this offset on, which is a place after a line end that was read before."""
@@ -85,9 +109,9 @@ class Content:
         reader.seek(offset - 1)
         before = reader.read(1)
         if not before:
-            raise _changed(f"{self} is shorter than the {offset:,} bytes that were done already")
+            raise changed(f"{self} is shorter than the {offset:,} bytes that were done already")
         if before not in b"\r\n" and reader.peek(1):
-            raise _changed(f"{self} has no line end before byte {offset:,}, where the job stopped")
+            raise changed(f"{self} has no line end before byte {offset:,}, where the job stopped")
 
 
 class TextForm:
@@ -107,25 +131,27 @@ class TextForm:
         self.encoding = known
         self.errors = errors
 
-    def decode(self, raw: bytes, content: Content, line: int) -> str:
-        """Return the text of line number `line`, from 1, without the byte order mark that may begin the file."""
+    def decode(self, raw: bytes, content: Content, line: int, origin: int = 0) -> str:
+        """Return the text of a line, without the byte order mark that may begin the file. Lines count from 1."""
         try:
-            return self._without_mark(raw, line).decode(self.encoding, self.errors)
+            return self._without_mark(raw, line, origin).decode(self.encoding, self.errors)
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"{content}, line {line}: not {self.encoding} ({error.reason}); name its encoding=, or pass "
-                'errors="replace"'
+                f"{content}, {line_name(line, origin)}: not {self.encoding} ({error.reason}); name its encoding=, or "
+                'pass errors="replace"'
             ) from error
 
-    def shown(self, raw: bytes, line: int = 0) -> str:
+    def shown(self, raw: bytes, line: int = 0, origin: int = 0) -> str:
         """Return the text as well as it can be decoded."""
-        return self._without_mark(raw, line).decode(self.encoding, "replace")
+        return self._without_mark(raw, line, origin).decode(self.encoding, "replace")
 
-    def _without_mark(self, raw: bytes, line: int) -> bytes:
-        return raw.removeprefix(codecs.BOM_UTF8) if line == 1 and self.encoding == "utf-8" else raw
+    def _without_mark(self, raw: bytes, line: int, origin: int) -> bytes:
+        is_first = line == 1 and origin == 0
+        return raw.removeprefix(codecs.BOM_UTF8) if is_first and self.encoding == "utf-8" else raw
 
 
-def _changed(what: str) -> UsageError:
+def changed(what: str) -> UsageError:
+    """Return the error of a file that is not as it was."""
     return UsageError(
         f"{what}: the file was changed since the job began; put it back and retry the job, or cancel the job "
         "and enqueue one for the new file"

@@ -12,6 +12,7 @@ from typing import TypeAlias, cast
 
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
+from posthorse.rules.ranges import Cut, Range, cut_at, even_cuts
 from posthorse.worker.checkpoints.sources.base import Chunk, Source
 from posthorse.worker.checkpoints.sources.files import FilePath
 
@@ -48,23 +49,36 @@ class _Files:
         self._folder = folder
         self._pattern = pattern
         self._recursive = recursive
+        self._range = Range()
         self._paths: Sequence[Parts] | None = None
 
     def count(self) -> int:
-        return len(self._listed())
+        begin, end = self._ends(self._range.after, self._range.upto)
+        return end - begin
 
     def read(self, cursor: Cursor, limit: int) -> Chunk[Path]:
         listed = self._listed()
-        start = 0 if cursor is None else bisect_right(listed, _parts_of(cursor))
+        start, end = self._ends(self._range.after if cursor is None else cursor, self._range.upto)
         found: list[Path] = []
-        while start < len(listed) and len(found) < limit:
+        while start < end and len(found) < limit:
             path = self._path(listed[start])
             start += 1
             if path.is_file():
                 found.append(path)
         if not found:
             return Chunk((), cursor, is_last=True)
-        return Chunk(found, _cursor_of(listed[start - 1]), is_last=start == len(listed))
+        return Chunk(found, _cursor_of(listed[start - 1]), is_last=start == end)
+
+    def split(self, parts: int, after: Cursor, upto: Cursor) -> Sequence[Range]:
+        listed = self._listed()
+        begin, end = self._ends(after, upto)
+        cuts = (Cut(_cursor_of(listed[begin + items - 1]), items) for items in even_cuts(end - begin, parts))
+        return cut_at(Range(after, upto, end - begin), cuts)
+
+    def within(self, range: Range) -> _Files:
+        part = _Files(self._folder, self._pattern, self._recursive)
+        part._range = range
+        return part
 
     def key_of(self, item: object) -> Cursor:
         if not isinstance(item, Path):
@@ -76,6 +90,12 @@ class _Files:
 
     def close(self) -> None:
         self._paths = None
+
+    def _ends(self, after: Cursor, upto: Cursor) -> tuple[int, int]:
+        """Return the indices in the list between two paths."""
+        listed = self._listed()
+        begin = 0 if after is None else bisect_right(listed, _parts_of(after))
+        return begin, len(listed) if upto is None else max(begin, bisect_right(listed, _parts_of(upto)))
 
     def _listed(self) -> Sequence[Parts]:
         if self._paths is None:

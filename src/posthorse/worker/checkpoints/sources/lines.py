@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import BinaryIO
 
 from posthorse.errors import UsageError
 from posthorse.rules.cursor import Cursor
+from posthorse.rules.ranges import Range
 from posthorse.worker.checkpoints.sources.base import Chunk, Source, Unreadable
-from posthorse.worker.checkpoints.sources.files import Content, FilePath, FilePosition, TextForm
+from posthorse.worker.checkpoints.sources.file_ranges import check_can_cut, counted_ranges, uncounted_ranges
+from posthorse.worker.checkpoints.sources.files import Content, FilePath, FilePosition, TextForm, changed
 
 _BLOCK = 1 << 20
 
@@ -37,12 +41,17 @@ def lines(
 
 
 class _Lines:
-    def __init__(self, content: Content, form: TextForm, *, counts: bool) -> None:
+    def __init__(self, content: Content, form: TextForm, *, counts: bool, range: Range | None = None) -> None:
         self._content = content
         self._form = form
         self._counts = counts
+        self._range = range
+        self._after = None if range is None else range.after
+        self._end = None if range is None or range.upto is None else FilePosition.of(range.upto).offset
 
     def count(self) -> int | None:
+        if self._range is not None:
+            return self._range.total
         if not self._counts:
             return None
         ends, last = 0, b"\n"
@@ -58,27 +67,50 @@ class _Lines:
     def read_past(self, cursor: Cursor, limit: int) -> Chunk[str]:
         return self._read(cursor, limit, is_past=True)
 
+    def split(self, parts: int, after: Cursor, upto: Cursor) -> Sequence[Range]:
+        check_can_cut(self._content)
+        whole = Range(after, upto)
+        if self._counts:
+            return counted_ranges(self._content, whole, parts)
+        begin = FilePosition.of(after).offset
+        return uncounted_ranges(self._content, whole, parts, begin=begin, ends_with_cr=False)
+
+    def within(self, range: Range) -> _Lines:
+        return _Lines(self._content.again(), self._form, counts=self._counts, range=range)
+
     def close(self) -> None:
         self._content.close()
 
     def _read(self, cursor: Cursor, limit: int, *, is_past: bool) -> Chunk[str]:
-        place = FilePosition.of(cursor)
+        place = FilePosition.of(self._after if cursor is None else cursor)
         reader = self._content.at(place.offset)
         texts: list[str] = []
         unreadable: list[Unreadable] = []
-        for raw in islice(reader, limit):
+        for raw in islice(self._upto_end(reader, place.offset), limit):
             try:
-                texts.append(self._text(raw, place.line + 1))
+                texts.append(self._text(raw, place))
             except UsageError as error:
                 if not is_past and not texts:
                     raise
                 if not is_past:  # return the lines before it first
-                    return Chunk(texts, list(place), is_last=False)
+                    return Chunk(texts, place.cursor(), is_last=False)
                 unreadable.append(Unreadable(self._form.shown(raw), error.with_traceback(None)))
-            place = FilePosition(place.offset + len(raw), place.line + 1)
+            place = FilePosition(place.offset + len(raw), place.line + 1, place.origin)
         if not texts and not unreadable:
             return Chunk((), cursor, is_last=True)
-        return Chunk(texts, list(place), is_last=not reader.peek(1), unreadable=tuple(unreadable))
+        is_last = place.offset == self._end or not reader.peek(1)
+        return Chunk(texts, place.cursor(), is_last=is_last, unreadable=tuple(unreadable))
 
-    def _text(self, raw: bytes, line: int) -> str:
-        return self._form.decode(raw.removesuffix(b"\n").removesuffix(b"\r"), self._content, line)
+    def _upto_end(self, reader: BinaryIO, offset: int) -> Iterable[bytes]:
+        return reader if self._end is None else self._bounded(reader, offset, self._end)
+
+    def _bounded(self, reader: BinaryIO, offset: int, end: int) -> Iterator[bytes]:
+        while offset < end and (raw := reader.readline()):
+            offset += len(raw)
+            if offset > end:
+                raise changed(f"{self._content} has no line end before byte {end:,}, where it was cut into parts")
+            yield raw
+
+    def _text(self, raw: bytes, place: FilePosition) -> str:
+        text = raw.removesuffix(b"\n").removesuffix(b"\r")
+        return self._form.decode(text, self._content, place.line + 1, place.origin)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, TypeVar, cast
 
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor, cursor_of_key, key_of_cursor
+from posthorse.rules.ranges import Cut, Range, cut_at
 from posthorse.worker.checkpoints.sources.base import Chunk
 
 T_co = TypeVar("T_co", covariant=True)
@@ -44,17 +46,21 @@ class QuerySetSource:
         self._steps = _order_of(queryset)
         signs = [("-" if step.falls else "") + step.name for step in self._steps]
         self._queryset = queryset.order_by(*signs)
+        self._range: Range | None = None
         self._is_fresh = False
         self._queryset.query.standard_ordering = True  # the fields from _order_of already take reverse() into account
 
-    def count(self) -> int:
+    def count(self) -> int | None:
+        if self._range is not None:
+            return self._range.total
         self._refresh_connections()
         counted: int = self._queryset.count()
         return counted
 
     def read(self, cursor: Cursor, limit: int) -> Chunk[object]:
         self._refresh_connections()
-        wanted = self._queryset if cursor is None else self._queryset.filter(self._behind(cursor))
+        within = self._range or Range()
+        wanted = self._between(within.after if cursor is None else cursor, within.upto)
         found = list(wanted[: limit + 1])
         if not found:
             return Chunk((), cursor, is_last=True)
@@ -73,6 +79,19 @@ class QuerySetSource:
         self._refresh_connections()
         return list(self._queryset.filter(pk__in=[key_of_cursor(key) for key in keys]))
 
+    def split(self, parts: int, after: Cursor, upto: Cursor) -> Sequence[Range]:
+        """Cut a range into even ones: count it, then number the keys in one pass and fetch those at the cuts."""
+        self._refresh_connections()
+        wanted = self._between(after, upto)
+        total = wanted.count()
+        cuts = self._cuts(wanted, min(parts, total), total) if total > 1 else ()
+        return cut_at(Range(after, upto, total), cuts)
+
+    def within(self, range: Range) -> QuerySetSource:
+        part = copy(self)
+        part._range, part._is_fresh = range, False
+        return part
+
     async def beside_loop(self, function: Callable[..., object], *arguments: object) -> object:
         """Call the function in the thread that Django keeps for this, because a connection belongs to one thread."""
         beside: Callable[..., Awaitable[object]] = import_module("asgiref.sync").sync_to_async(function)
@@ -87,8 +106,30 @@ class QuerySetSource:
             _django("django.db").close_old_connections()
             self._is_fresh = True
 
-    def _behind(self, cursor: Cursor) -> Any:  # noqa: ANN401 - Django's
-        """Return the condition (a, b) > (x, y), written so that an index serves it: a >= x, and a > x or b > y."""
+    def _cuts(self, wanted: Any, parts: int, total: int) -> Iterator[Cut]:  # noqa: ANN401 - Django's
+        """Yield the keys at which so many objects are cut into even parts."""
+        models, functions = _django("django.db.models"), _django("django.db.models.functions")
+        order = [models.F(step.name).desc() if step.falls else models.F(step.name).asc() for step in self._steps]
+        number = models.Window(functions.RowNumber(), order_by=order)
+        # The number is the first one in its part: `number * parts / total` has just passed a whole number.
+        is_cut = {"posthorse_number__lt": total, "posthorse_rest__lt": parts}
+        numbered = _alone(wanted).annotate(posthorse_number=number)
+        cut = numbered.annotate(posthorse_rest=models.F("posthorse_number") * parts % total).filter(**is_cut)
+        names = [step.name for step in self._steps]
+        for *key, before in cut.order_by("posthorse_number").values_list(*names, "posthorse_number"):
+            yield Cut(cursor_of_key(key[0] if len(key) == 1 else tuple(key)), before)
+
+    def _between(self, after: Cursor, upto: Cursor) -> Any:  # noqa: ANN401 - Django's
+        wanted = self._queryset
+        if after is not None:
+            wanted = wanted.filter(self._beyond(after, is_behind=True))
+        return wanted if upto is None else wanted.filter(self._beyond(upto, is_behind=False))
+
+    def _beyond(self, cursor: Cursor, *, is_behind: bool) -> Any:  # noqa: ANN401 - Django's
+        """Return the condition (a, b) > (x, y), written so that an index serves it: a >= x, and a > x or b > y.
+
+        With `is_behind` false, it is (a, b) <= (x, y).
+        """
         Q = _django("django.db.models").Q  # noqa: N806 - Django's name for it
         key = key_of_cursor(cursor)
         values = cast("tuple[object, ...]", key) if isinstance(key, tuple) else (key,)
@@ -97,14 +138,24 @@ class QuerySetSource:
                 f"the saved position {cursor!r} does not fit the order of the queryset; was it changed since the job "
                 "began?"
             )
-        behind = Q()
-        for place, (step, value) in reversed(list(enumerate(zip(self._steps, values, strict=True)))):
-            beyond = Q(**{f"{step.name}__{'lt' if step.falls else 'gt'}": value})
-            if place == len(self._steps) - 1:
-                behind = beyond
+        condition: Any = None
+        for step, value in reversed(list(zip(self._steps, values, strict=True))):
+            sign = "gt" if step.falls is not is_behind else "lt"
+            strictly, or_equal = Q(**{f"{step.name}__{sign}": value}), Q(**{f"{step.name}__{sign}e": value})
+            if condition is None:
+                condition = strictly if is_behind else or_equal
             else:
-                behind = Q(**{f"{step.name}__{'lte' if step.falls else 'gte'}": value}) & (beyond | behind)
-        return behind
+                condition = or_equal & (strictly | condition)
+        return condition
+
+
+def _alone(queryset: Any) -> Any:  # noqa: ANN401 - Django's
+    """Return a queryset of the same objects that can be numbered: DISTINCT and groups would count the numbers in."""
+    query = queryset.query
+    if not (query.distinct or query.annotations or query.extra):
+        return queryset.order_by()
+    plain: Any = queryset.model._base_manager.using(queryset.db)
+    return plain.filter(pk__in=queryset.order_by().values("pk"))
 
 
 def _check(queryset: Any) -> None:  # noqa: ANN401 - Django's

@@ -6,12 +6,14 @@ an engine is held and no transaction is open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from posthorse.errors import InvalidOption, UsageError
 from posthorse.rules.cursor import Cursor, cursor_of_key, in_utc, key_of_cursor
+from posthorse.rules.ranges import Cut, Range, cut_at
 from posthorse.worker.checkpoints.sources.base import AsyncSource, Chunk, Source
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEYS_IN_A_STATEMENT = 200
+_KEY, _NUMBER = "posthorse_key_", "posthorse_number"
 
 
 @overload
@@ -62,18 +65,24 @@ class Rows:
         self.key_of = pages.key_of
 
     def count(self) -> int | None:
-        return self._within(self._pages.count)
+        return self._in_session(self._pages.count)
 
     def read(self, cursor: Cursor, limit: int) -> Chunk[object]:
-        return self._within(lambda session: self._pages.read(session, cursor, limit))
+        return self._in_session(lambda session: self._pages.read(session, cursor, limit))
 
     def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
-        return self._within(lambda session: self._pages.find(session, keys))
+        return self._in_session(lambda session: self._pages.find(session, keys))
+
+    def split(self, parts: int, after: Cursor, upto: Cursor) -> Sequence[Range]:
+        return self._in_session(lambda session: self._pages.split(session, parts, Range(after, upto)))
+
+    def within(self, range: Range) -> Rows:
+        return Rows(self._engine, self._pages.within(range))
 
     def close(self) -> None:
         """Do nothing: it holds nothing open."""
 
-    def _within(self, work: Callable[[Any], T]) -> T:
+    def _in_session(self, work: Callable[[Any], T]) -> T:
         from sqlalchemy.orm import Session
 
         # If the owner of the connection has begun a transaction, ours is a savepoint in it.
@@ -90,18 +99,24 @@ class AsyncRows:
         self.key_of = pages.key_of
 
     async def acount(self) -> int | None:
-        return await self._within(self._pages.count)
+        return await self._in_session(self._pages.count)
 
     async def aread(self, cursor: Cursor, limit: int) -> Chunk[object]:
-        return await self._within(lambda session: self._pages.read(session, cursor, limit))
+        return await self._in_session(lambda session: self._pages.read(session, cursor, limit))
 
     async def afind(self, keys: Sequence[Cursor]) -> Sequence[object]:
-        return await self._within(lambda session: self._pages.find(session, keys))
+        return await self._in_session(lambda session: self._pages.find(session, keys))
+
+    async def asplit(self, parts: int, after: Cursor, upto: Cursor) -> Sequence[Range]:
+        return await self._in_session(lambda session: self._pages.split(session, parts, Range(after, upto)))
+
+    def within(self, range: Range) -> AsyncRows:
+        return AsyncRows(self._engine, self._pages.within(range))
 
     def close(self) -> None:
         """Do nothing: it holds nothing open."""
 
-    async def _within(self, work: Callable[[Any], T]) -> T:
+    async def _in_session(self, work: Callable[[Any], T]) -> T:
         from sqlalchemy.ext.asyncio import AsyncSession
 
         async with AsyncSession(self._engine) as session:
@@ -117,19 +132,22 @@ class Pages:
         _check_groups(self._select, self._columns)
         self._width = len(self._select.column_descriptions)
         self._gives_entities = _gives_entities(self._select)
+        self._range: Range | None = None
         self._keys: dict[int, tuple[object, Cursor]] = {}
 
-    def count(self, session: Any) -> int:  # noqa: ANN401 - SQLAlchemy's
-        from sqlalchemy import func, select
+    def within(self, range: Range) -> Pages:
+        """Return the pages of one range."""
+        part = copy(self)
+        part._range, part._keys = range, {}
+        return part
 
-        found = self._select.add_columns(*self._columns) if _is_grouped(self._select) else self._keys_alone()
-        counted: int = session.scalar(select(func.count()).select_from(found.subquery()))
-        return counted
+    def count(self, session: Any) -> int | None:  # noqa: ANN401 - SQLAlchemy's
+        return self._counted(session, self._keys_alone()) if self._range is None else self._range.total
 
     def read(self, session: Any, cursor: Cursor, limit: int) -> Chunk[object]:  # noqa: ANN401 - SQLAlchemy's
-        statement = self._with_keys().order_by(*self._columns).limit(limit + 1)
-        if cursor is not None:
-            statement = statement.where(_behind(self._columns, self._values(cursor)))
+        within = self._range or Range()
+        wanted = self._between(self._with_keys(), within.after if cursor is None else cursor, within.upto)
+        statement = wanted.order_by(*self._columns).limit(limit + 1)
         found, keys = self._fetched(session, statement)
         _check_unique(keys)
         items, cursors = found[:limit], [_cursor(key) for key in keys[:limit]]
@@ -152,16 +170,40 @@ class Pages:
         self._remember(items, cursors)
         return items
 
+    def split(self, session: Any, parts: int, whole: Range) -> Sequence[Range]:  # noqa: ANN401 - SQLAlchemy's
+        """Cut a range into even ones: count it, then number the keys in one pass and fetch those at the cuts."""
+        keys = self._between(self._keys_alone(), whole.after, whole.upto)
+        total = self._counted(session, keys)
+        cuts = _cuts(session, keys.subquery(), parts, total) if total > 1 else ()
+        return cut_at(Range(whole.after, whole.upto, total), cuts)
+
     def key_of(self, item: object) -> Cursor:
         """Return the key of an item from the page that was read last."""
         return self._keys[id(item)][1]
 
     def _with_keys(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
-        labelled = [column.label(f"posthorse_key_{place}") for place, column in enumerate(self._columns)]
-        return self._select.add_columns(*labelled)
+        return self._select.add_columns(*self._labelled())
 
     def _keys_alone(self) -> Any:  # noqa: ANN401 - SQLAlchemy's
-        return self._select.with_only_columns(*self._columns, maintain_column_froms=True)
+        if _is_grouped(self._select):  # what is grouped depends on all of its columns
+            return self._with_keys()
+        return self._select.with_only_columns(*self._labelled(), maintain_column_froms=True)
+
+    def _labelled(self) -> Sequence[Any]:
+        return [column.label(f"{_KEY}{place}") for place, column in enumerate(self._columns)]
+
+    def _between(self, statement: Any, after: Cursor, upto: Cursor) -> Any:  # noqa: ANN401 - SQLAlchemy's
+        if after is not None:
+            statement = statement.where(_behind(self._columns, self._values(after)))
+        if upto is not None:
+            statement = statement.where(_not_behind(self._columns, self._values(upto)))
+        return statement
+
+    def _counted(self, session: Any, keys: Any) -> int:  # noqa: ANN401 - SQLAlchemy's
+        from sqlalchemy import func, select
+
+        counted: int = session.scalar(select(func.count()).select_from(keys.subquery()))
+        return counted
 
     def _fetched(self, session: Any, statement: Any) -> tuple[list[object], list[tuple[object, ...]]]:  # noqa: ANN401
         result = session.execute(statement).freeze()
@@ -265,6 +307,30 @@ def _behind(columns: Sequence[Any], values: Sequence[object]) -> Any:  # noqa: A
     if len(columns) == 1:
         return first > value
     return and_(first >= value, or_(first > value, _behind(columns[1:], values[1:])))
+
+
+def _not_behind(columns: Sequence[Any], values: Sequence[object]) -> Any:  # noqa: ANN401 - SQLAlchemy's
+    """Return the condition (a, b) <= (x, y) in such a form."""
+    from sqlalchemy import and_, or_
+
+    first, value = columns[0], values[0]
+    if len(columns) == 1:
+        return first <= value
+    return and_(first <= value, or_(first < value, _not_behind(columns[1:], values[1:])))
+
+
+def _cuts(session: Any, keys: Any, parts: int, total: int) -> Iterator[Cut]:  # noqa: ANN401 - SQLAlchemy's
+    """Yield the keys at which so many rows are cut into even parts."""
+    from sqlalchemy import BigInteger, func, select
+
+    columns = [column for column in keys.c if column.name.startswith(_KEY)]
+    numbered = select(*columns, func.row_number(type_=BigInteger()).over(order_by=columns).label(_NUMBER)).subquery()
+    number = numbered.c[_NUMBER]
+    # The number is the first one in its part: `number * parts / total` has just passed a whole number.
+    is_cut = (number * min(parts, total)) % total < min(parts, total)
+    statement = select(numbered).where(is_cut, number < total).order_by(number)
+    for *key, before in session.execute(statement):
+        yield Cut(_cursor(tuple(key)), before)
 
 
 def _cursor(key: tuple[object, ...]) -> Cursor:

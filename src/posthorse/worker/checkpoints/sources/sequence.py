@@ -11,10 +11,13 @@ from typing import Generic, TypeVar, cast
 
 from posthorse.errors import InvalidSource, UsageError
 from posthorse.rules.cursor import Cursor
+from posthorse.rules.ranges import Cut, Range, cut_at, even_cuts
 from posthorse.worker.checkpoints.sources.base import AsyncSource, Chunk, Source
 from posthorse.worker.checkpoints.sources.querysets import QuerySetSource, is_queryset
 
 T = TypeVar("T")
+
+_WHOLE = Range()
 
 
 def as_source(value: object) -> Source[object] | AsyncSource[object]:
@@ -42,24 +45,28 @@ class SequenceSource(Generic[T]):
     """Any sequence; the cursor is the number of items done."""
 
     items: Sequence[T]
+    range: Range = _WHOLE
 
     def count(self) -> int:
-        return len(self.items)
+        begin, end = self._ends(self.range.after, self.range.upto)
+        return end - begin
 
     def read(self, cursor: Cursor, limit: int) -> Chunk[T]:
-        done, length = _items_done(cursor), len(self.items)
-        if done > length:
-            raise UsageError(
-                f"{done:,} items were done, but the sequence has only {length:,} now; a job that goes on "
-                "must meet the same items in the same order: make them from its arguments alone, or slice "
-                "ph.keyset(…), which goes on after a key"
-            )
+        done, length = self._ends(self.range.after if cursor is None else cursor, self.range.upto)
         end = min(done + limit, length)
         if isinstance(self.items, _SLICEABLE):
             items = cast("Sequence[T]", self.items[done:end])
         else:  # not every sequence can be sliced: a deque cannot
             items = [self.items[index] for index in range(done, end)]
         return Chunk(items, end, is_last=end == length)
+
+    def split(self, parts: int, after: Cursor, upto: Cursor) -> Sequence[Range]:
+        begin, end = self._ends(after, upto)
+        cuts = (Cut(begin + items, items) for items in even_cuts(end - begin, parts))
+        return cut_at(Range(after, upto, end - begin), cuts)
+
+    def within(self, range: Range) -> SequenceSource[T]:
+        return SequenceSource(self.items, range)
 
     @property
     def beside_loop(self) -> Callable[..., Awaitable[object]]:
@@ -68,6 +75,18 @@ class SequenceSource(Generic[T]):
 
     def close(self) -> None:
         """Do nothing: it holds nothing open."""
+
+    def _ends(self, after: Cursor, upto: Cursor) -> tuple[int, int]:
+        """Return the indices between two positions."""
+        length = len(self.items)
+        begin, end = _items_done(after), length if upto is None else _items_done(upto)
+        if begin > length or end > length:
+            raise UsageError(
+                f"{max(begin, end):,} items were {'done' if begin > length else 'there when they were cut'}, but the "
+                f"sequence has only {length:,} now; a job that goes on must meet the same items in the same order: "
+                "make them from its arguments alone, or slice ph.keyset(…), which goes on after a key"
+            )
+        return begin, max(begin, end)
 
 
 _SLICEABLE = (list, tuple, range)
