@@ -474,6 +474,95 @@ def test_lines_of_a_process_of_a_worker(project: Project) -> None:
     assert "begins" not in worker.log
 
 
+def test_the_kind_wins_over_its_queue_and_the_queue_over_the_application(store_url: str) -> None:
+    app = ph.Posthorse(store_url, log_level="WARNING", tuning=SOON)
+    app.queue("mail", log_level="DEBUG")
+    app.queue("quiet", log_level="ERROR")
+
+    def tell() -> None:
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+            log.log(level, logging.getLevelName(level))
+
+    usual = app.job(kind="usual")(tell)
+    own = app.job(kind="own", log_level="INFO")(tell)
+    off = app.job(kind="off", logs=False)(tell)
+    found = {}
+    with app.worker():
+        for kind in (usual, own, off):
+            for queue in ("default", "mail", "quiet"):
+                job = kind.using(queue=queue).enqueue()
+                job.result(timeout=30)
+                found[kind.kind, queue] = said(job)
+    from_error = ["ERROR"]
+    from_warning = ["WARNING", *from_error]
+    from_info = ["INFO", *from_warning]
+    assert found == {
+        ("usual", "default"): from_warning,
+        ("usual", "mail"): ["DEBUG", *from_info],
+        ("usual", "quiet"): from_error,
+        **{("own", queue): from_info for queue in ("default", "mail", "quiet")},
+        **{("off", queue): [] for queue in ("default", "mail", "quiet")},
+    }
+    app.close()
+
+
+@pytest.mark.parametrize("isolation", ["", 'isolation="process"'], ids=["thread", "isolated"])
+def test_the_level_of_a_queue_changes_in_workers_that_run_and_is_taken_back(project: Project, isolation: str) -> None:
+    """Records are made from that level on meanwhile, though the application configures no logging."""
+    project.write(f"""
+        import logging
+
+        @app.job({isolation})
+        def mail():
+            logger = logging.getLogger("shop")
+            logger.info("info")
+            logger.debug("debug")
+            return logger.isEnabledFor(logging.DEBUG)
+    """)
+
+    def run_until(is_talkative: bool) -> ph.Job[object]:
+        jobs: list[ph.Job[object]] = []
+
+        def is_so() -> bool:
+            jobs.append(project.job("mail"))
+            return jobs[-1].result(timeout=60) is is_talkative
+
+        until(is_so)
+        return jobs[-1]
+
+    queue = project.client.queue("default")
+    with project.working() as worker:
+        assert said(run_until(False)) == ["info"]
+        queue.set(log_level="DEBUG")
+        assert said(run_until(True)) == ["info", "debug"]
+        queue.reset("log_level")
+        assert said(run_until(False)) == ["info"]
+        queue.set(log_level="ERROR")
+        until(lambda: not said_by(project.job("mail")))
+    assert "debug" not in worker.log, "the log of the worker keeps its own level"
+
+
+def said_by(job: ph.Job[object]) -> list[str]:
+    job.result(timeout=60)
+    return said(job)
+
+
+def test_other_queues_than_those_of_a_worker_do_not_let_it_make_records(project: Project) -> None:
+    project.write("""
+        import logging
+
+        app.queue("other", log_level="DEBUG")
+
+        @app.job
+        def mail():
+            return logging.getLogger("shop").isEnabledFor(logging.DEBUG)
+    """)
+    with project.working("-q", "default"):
+        assert project.result("mail") is False
+    with project.working():
+        assert project.result("mail") is True
+
+
 # ── the application's logging ────────────────────────────────────────────────────────────────────────
 
 

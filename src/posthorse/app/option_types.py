@@ -158,6 +158,8 @@ class QueueOptions(TypedDict, total=False):
     """After each such wait the oldest job counts as one priority higher; 0 for never."""
     keep: Keep | Span | Mapping[str, Span] | None
     """How long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`."""
+    log_level: LogLevel | int | None
+    """The level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`."""
     paused: bool | None
     """True: none of its jobs start."""
     worker_count: Concurrency | int | Mapping[str, object] | None

@@ -14,6 +14,7 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.durations import as_text, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.limits import Concurrency, Rate, limit_as_words
+from posthorse.rules.options.checks import level_name
 from posthorse.rules.options.given import unknown_of_queue
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import options_at
@@ -58,6 +59,8 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The seconds of waiting after which the first job of a lane counts as one priority higher; 0 for never."""
     keep: Keep | None = None
     """How long its jobs stay after their end, unless their kind says so."""
+    log_level: int | None = None
+    """The level from which lines of its jobs are stored, unless their kind says so."""
     paused: bool = False
     draining: bool = False
 
@@ -214,6 +217,8 @@ def _told(name: str, value: object) -> str:
         return " ".join(str(part) if word == "limit" else f"{word} {part}" for word, part in parts.items())
     if isinstance(value, Keep):
         return str(value)
+    if name == "log_level" and isinstance(value, int):
+        return level_name(value)
     if isinstance(value, float):
         return as_text(as_timedelta(value, name=name))
     if value is None:

@@ -26,8 +26,6 @@ from posthorse.store.operations.runners import Runner
 from posthorse.store.store import Store
 from posthorse.version import VERSION
 from posthorse.worker.base.live_queues import LiveQueues
-from posthorse.worker.base.log_capture import OFF
-from posthorse.worker.base.log_lines import hear_from
 from posthorse.worker.claiming.claiming import Claiming, Suspects
 from posthorse.worker.claiming.one_job import OneJob
 from posthorse.worker.claiming.prefetch import Prefetch
@@ -37,7 +35,7 @@ from posthorse.worker.running.completer import Completer
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.executors import Executors
 from posthorse.worker.running.in_process import InProcessExecutor
-from posthorse.worker.running.job_logs import JobLogs, level_of_kind
+from posthorse.worker.running.job_logs import JobLogs, lowest_level
 from posthorse.worker.running.job_loop import JobLoop, Stages
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.request_poller import RequestPoller
@@ -76,9 +74,9 @@ def make_runner(
 
 
 def level_of_logs(registry: Registry, settings: Settings) -> int:
-    """Return the lowest level from which lines of any kind are recorded."""
+    """Return the lowest level from which lines of any kind are recorded in any queue, as code and file say."""
     kinds = [registry[kind].options for kind in registry]
-    return min((level_of_kind(kind, settings.log_level, is_off=not settings.logs) for kind in kinds), default=OFF)
+    return lowest_level(kinds, registry.queues.settings({}).values(), settings.log_level, is_off=not settings.logs)
 
 
 def make_job_loop(
@@ -128,8 +126,7 @@ def make_job_loop(
 
 def make_logs(store: Store, registry: Registry, settings: Settings, runner: Runner) -> JobLogs:
     """Build what records the logs of jobs. Must be called inside a running event loop."""
-    hear_from(level_of_logs(registry, settings))
-    return JobLogs(
+    logs = JobLogs(
         store,
         runner.id,
         registry.packing,
@@ -137,7 +134,10 @@ def make_logs(store: Store, registry: Registry, settings: Settings, runner: Runn
         is_off=not settings.logs,
         captures_print=settings.capture_print,
         kinds=[registry[kind].options for kind in registry],
+        queues=runner.queues,
     )
+    logs.obey(registry.queues.settings({}))
+    return logs
 
 
 def make_stages(
@@ -159,7 +159,7 @@ def make_stages(
         store, runner.id, slots.running, release=runner.release, by_tenant=settings.tenant_figures, report=report
     )
     telling = Telling(store, runner.id, slots.running)
-    queues = LiveQueues(store, registry.queues)
+    queues = LiveQueues(store, registry.queues, obeys=logs.obey)
     return Stages(
         watch=store.backend.notifier.subscribe(store, runner.id),
         claiming=Claiming(store, registry, runner, queues, suspects=suspects, only=only),

@@ -60,9 +60,15 @@ def checked_level(value: object) -> int:
     """Check a level of `logging`, by name or number; it is kept as a number. Raises InvalidOption."""
     if isinstance(value, str) and value.strip().upper() in LEVELS:
         return LEVELS[value.strip().upper()]
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LEVEL:
-        return value
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= MAX_LEVEL:
+        return number
     raise InvalidOption(f"log_level is {short(value)}; it must be one of {', '.join(LEVELS)}, or a number of `logging`")
+
+
+def level_name(level: int) -> str:
+    """Return a level of `logging` as users write it: its name, or the number."""
+    return next((name for name, number in LEVELS.items() if number == level), str(level))
 
 
 def span(name: str) -> Callable[[Duration], float]:

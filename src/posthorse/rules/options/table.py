@@ -405,7 +405,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "log_level",
-        (JOB, SETTING),
+        (JOB, QUEUE, SETTING),
         checks.checked_level,
         'the level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`',
         "INFO",

@@ -6,7 +6,7 @@ looked up here, not in what was claimed, so that changes reach jobs that run for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from posthorse.clock import monotonic
 from posthorse.rules.queues import DEFAULTS, DeclaredQueues, QueueSettings
@@ -18,13 +18,21 @@ from posthorse.store.store import Store
 class LiveQueues:
     """The settings of queues in one runner."""
 
-    def __init__(self, store: Store, declared: DeclaredQueues) -> None:
+    def __init__(
+        self,
+        store: Store,
+        declared: DeclaredQueues,
+        *,
+        obeys: Callable[[Mapping[str, QueueSettings]], None] = lambda _: None,
+    ) -> None:
+        """`obeys` gets the settings whenever they changed."""
         self.by_name: Mapping[str, QueueSettings] = {}
         """Replaced as a whole when settings change."""
         self._store = store
         self._declared = declared
         self._changes: int | None = None
         self._windows: Mapping[str, Window] = {}
+        self._obeys = obeys
 
     async def update(self, changes: int) -> None:
         """Read the settings, and who watches the stream, unless nothing was changed since the last time.
@@ -40,6 +48,7 @@ class LiveQueues:
             self.by_name = self._declared.settings(read.layers)
             self._windows = {name: one.window for name, one in self.by_name.items() if one.window is not None}
             self._changes = changes
+            self._obeys(self.by_name)
 
     def settings(self, queue: str) -> QueueSettings:
         """Return the settings of a queue."""

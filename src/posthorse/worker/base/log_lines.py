@@ -12,6 +12,10 @@ _ours: list[tuple[logging.Handler, LogFormat]] = []
 """The handler of this process, and its format; none in a process that is not ours."""
 
 
+_heard: list[int] = []
+"""The level that `hear_from` gave the root logger, until something else changes it."""
+
+
 def configure_logging(level: str | int, log_format: LogFormat = "text") -> None:
     """Log to stderr, one line for each record, from this level on, given by name or number."""
     handler = logging.StreamHandler(sys.stderr)
@@ -36,15 +40,19 @@ def log_format() -> LogFormat:
 def hear_from(level: int) -> None:
     """Let records be made from this level on, for the lines of jobs; the log of this process keeps its own level.
 
-    If the application has configured logging, its levels stay.
+    If the application has configured logging, its levels stay. A higher level than the last one takes that back.
     """
     handler = _handler()
-    if handler is not None and logging.root.level > level:
+    if handler is None:
+        return
+    level = min(level, handler.level)
+    if logging.root.level > level or [logging.root.level] == _heard:
         ours = logging.getLogger(ROOT)
         if ours.level == logging.NOTSET:
             ours.setLevel(handler.level)
         logging.getLogger(OF_JOBS).setLevel(level)
         logging.root.setLevel(level)
+        _heard[:] = [level]
 
 
 def _handler() -> logging.Handler | None:

@@ -119,7 +119,7 @@ class ChildPool:
             max_memory=options.max_memory,
             tenant=running.options.tenant or running.lane.tenant or None,
             captures_print=self._logs.captures_print(running.kind.options),
-            log_level=self._logs.level_of_kind(running.kind.options),
+            log_level=self._logs.level_of_run(running),
         )
         ended = await child.run(
             begin, kill_after=options.kill_after, max_memory=options.max_memory, logged=self._take_logged

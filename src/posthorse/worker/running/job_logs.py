@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -17,11 +17,13 @@ from posthorse.errors import CodecError, PosthorseError
 from posthorse.failpoints import failpoint
 from posthorse.rules.job_logs import AttemptLog, encode_part
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import KindOptions
 from posthorse.store.operations.job_logs import DroppedPart, LogChanges, LogPart, write_logs
 from posthorse.store.store import Store
 from posthorse.worker.base import printing
 from posthorse.worker.base.log_capture import OFF, JobInContext, begin, end
+from posthorse.worker.base.log_lines import hear_from
 from posthorse.worker.running.running_job import RunningJob
 
 log = logging.getLogger("posthorse.worker")
@@ -69,7 +71,8 @@ class JobLogs:
     """The recorder of one runner. Must be made inside a running event loop.
 
     level, is_off, captures_print: from which level on lines are recorded, or that none are, and whether what jobs print
-    is kept, for kinds that do not say that themselves. kinds: what the kinds say that may run here.
+    is kept, for kinds that do not say that themselves. kinds: what the kinds say that may run here. queues: those that
+    the runner serves; none: all.
     """
 
     def __init__(
@@ -82,7 +85,10 @@ class JobLogs:
         is_off: bool = False,
         captures_print: bool = False,
         kinds: Sequence[KindOptions] = (),
+        queues: Collection[str] = (),
     ) -> None:
+        self._kinds = kinds
+        self._queues = queues
         self._is_off = is_off
         self._captures_print = captures_print
         self._listens_to_prints = any(map(self.captures_print, kinds))
@@ -108,9 +114,14 @@ class JobLogs:
 
     # ── recording ────────────────────────────────────────────────────────────────────────────────────
 
-    def level_of_kind(self, options: KindOptions) -> int:
-        """Return the level from which lines of jobs of a kind are recorded."""
-        return level_of_kind(options, self._level, is_off=self._is_off)
+    def obey(self, queues: Mapping[str, QueueSettings]) -> None:
+        """Let records be made from the lowest level on that kinds and these settings of queues ask for."""
+        served = [settings for name, settings in queues.items() if not self._queues or name in self._queues]
+        hear_from(lowest_level(self._kinds, served, self._level, is_off=self._is_off))
+
+    def level_of_run(self, running: RunningJob) -> int:
+        """Return the level from which lines of an attempt are recorded, by the settings with which it began."""
+        return level_of(running.kind.options, running.queue.log_level, self._level, is_off=self._is_off)
 
     def captures_print(self, options: KindOptions) -> bool:
         """Return whether what jobs of a kind print is kept."""
@@ -127,7 +138,7 @@ class JobLogs:
         if found is not None and found.epoch == job[3]:
             return found.level
         running = self.running.get(job[0])
-        return OFF if running is None or running.claimed.epoch != job[3] else self.level_of_kind(running.kind.options)
+        return OFF if running is None or running.claimed.epoch != job[3] else self.level_of_run(running)
 
     def tenant_of(self, job: JobInContext) -> str | None:
         """Return the tenant of a job that runs."""
@@ -147,7 +158,7 @@ class JobLogs:
                 if running is None or running.claimed.epoch != epoch:
                     return
                 tenant = running.options.tenant
-                found = JobLog(epoch, running.claimed.errors + 1, tenant, self.level_of_kind(running.kind.options))
+                found = JobLog(epoch, running.claimed.errors + 1, tenant, self.level_of_run(running))
                 self._logs[id] = found
             for line in lines:
                 found.lines.add(line)
@@ -248,11 +259,21 @@ class JobLogs:
         return parts
 
 
-def level_of_kind(options: KindOptions, level: int, *, is_off: bool) -> int:
-    """Return the level from which lines of a kind are recorded, given what the application says."""
-    if options.logs is False or (is_off and not options.logs):
+def level_of(kind: KindOptions, of_queue: int | None, of_application: int, *, is_off: bool) -> int:
+    """Return the level from which lines are recorded: the kind wins over the queue, the queue over the application."""
+    if kind.logs is False or (is_off and not kind.logs):
         return OFF
-    return level if options.log_level is None else options.log_level
+    if kind.log_level is not None:
+        return kind.log_level
+    return of_application if of_queue is None else of_queue
+
+
+def lowest_level(
+    kinds: Iterable[KindOptions], queues: Iterable[QueueSettings], of_application: int, *, is_off: bool
+) -> int:
+    """Return the lowest level from which lines of any kind are recorded in any queue."""
+    of_queues = {None, *(settings.log_level for settings in queues)}
+    return min((level_of(kind, one, of_application, is_off=is_off) for kind in kinds for one in of_queues), default=OFF)
 
 
 def _taken(
