@@ -41,7 +41,15 @@ from posthorse.cli.store_checks import (
     unfinished_integrity_check,
     warning,
 )
-from posthorse.cli.target import FIRST_PATIENCE, be_patient, find_store, is_empty, json_option, target_options
+from posthorse.cli.target import (
+    FIRST_PATIENCE,
+    be_patient,
+    find_store,
+    is_empty,
+    json_option,
+    target_options,
+    with_commands_again,
+)
 from posthorse.cli.time_limits import Looks, NoReply
 from posthorse.cli.wording import span
 from posthorse.cli.work_checks import (
@@ -300,7 +308,7 @@ def _print(check: Check) -> None:
     room = max(20, width() - margin)
     lines = wrap(clean(check.finding), room) or [""]
     if check.advice is not None:
-        lines += wrap(f"→ {clean(check.advice)}", room, subsequent_indent="  ")
+        lines += wrap(f"→ {clean(with_commands_again(check.advice))}", room, subsequent_indent="  ")
     head = f"{painted} {check.name}" if is_narrow else f"{painted} {check.name:<{NAME_COLUMNS}} {lines.pop(0)}"
     out_as_is(head)
     for line in lines:

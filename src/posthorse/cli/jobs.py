@@ -13,7 +13,7 @@ from posthorse.cli.job_lookup import JobLook, find_id, look_at_those_left, short
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import clean, is_terminal, out_json, say, width
 from posthorse.cli.tables import Column, out_table
-from posthorse.cli.target import is_empty, json_option, open_store, say_no_store, target_options
+from posthorse.cli.target import again, is_empty, json_option, open_store, say_no_store, target_options
 from posthorse.cli.wording import MARKS, gist, short_span
 from posthorse.rules.job import State
 from posthorse.rules.search.budget import MAX_COUNT
@@ -108,7 +108,8 @@ def jobs(
     elif not looks and more is not None:
         say("No more jobs fit.")
     elif not looks:
-        say("No job fits." if is_filtered else "There are no jobs yet. Store one: posthorse enqueue KIND [ARGUMENT…]")
+        first = again("posthorse enqueue KIND [ARGUMENT…]")
+        say("No job fits." if is_filtered else f"There are no jobs yet. Store one: {first}")
     return Exit.OK
 
 

@@ -17,6 +17,7 @@ import click
 
 from posthorse.cli.exits import Exit, StartFailed, exit_of
 from posthorse.cli.screen import complain, say
+from posthorse.errors import PosthorseError
 from posthorse.version import VERSION
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -133,8 +134,13 @@ class Root(click.Group):
             return _failed(error)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command and flush its output."""
-        code: object = super().invoke(ctx)
+        """Run the command and flush its output; tell its errors while it is known what the command was given."""
+        try:
+            code: object = super().invoke(ctx)
+        except PosthorseError as error:
+            if ctx.params["debug"]:
+                raise
+            code = _failed(error)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
@@ -216,5 +222,9 @@ def _failed(error: Exception) -> int:
         complain(f"Posthorse itself failed: {type(error).__name__}: {error}")
         say("This is a defect of Posthorse; `posthorse --debug …` shows where it happened.")
     else:
-        complain((isinstance(error, OSError) and error.strerror) or str(error))
+        from posthorse.cli.target import (
+            with_commands_again,
+        )  # not above: that takes long, and `--help` needs none of it
+
+        complain((isinstance(error, OSError) and error.strerror) or with_commands_again(str(error)))
     return code

@@ -22,7 +22,7 @@ from posthorse.app.schedules import (
 from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.screen import clean, complain, out, out_json, say, width
 from posthorse.cli.tables import Column, out_table
-from posthorse.cli.target import hand_down, is_empty, json_lines_of, json_option, open_store, target_options
+from posthorse.cli.target import again, hand_down, is_empty, json_lines_of, json_option, open_store, target_options
 from posthorse.cli.wording import clock_time, span
 from posthorse.clock import moment
 from posthorse.errors import InvalidTransition, QueueClosed, QueueFull, ScheduleNotFound, UsageError
@@ -105,7 +105,7 @@ def next_(name: str, count: int, target: str | None, url: str | None, as_json: b
     for time in times:
         out(f"{time:%a %Y-%m-%d %H:%M:%S} {time:%Z} ({time.isoformat()})")
     if known.row is not None and known.row.is_paused:
-        say(f"It is paused, so none of them runs: posthorse schedules resume {quote(name)}")
+        say(f"It is paused, so none of them runs: {again(f'posthorse schedules resume {quote(name)}')}")
     elif len(times) < count:
         say("Then it ends.")
     return Exit.OK

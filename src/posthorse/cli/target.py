@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import click
 
@@ -32,19 +33,31 @@ def json_lines_of(what: str) -> Callable[[F], F]:
 json_lines_option = json_lines_of("job")
 
 
+GIVEN = "posthorse.cli.target."
+"""Where the root of all contexts keeps what was given, also when the command has ended with an error."""
+
+
 def target_options(command: F) -> F:
     """Give a command `--app` and `--url`."""
     command = click.option(
         "--url",
         metavar="URL",
+        callback=_remembered,
         help="The store, in place of the application's: sqlite:///jobs.db, postgresql://…",
     )(command)
     return click.option(
         "--app",
         "target",
         metavar="MODULE:APP",
+        callback=_remembered,
         help="The application; otherwise POSTHORSE_APP or pyproject.toml.",
     )(command)
+
+
+def _remembered(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        context.meta[f"{GIVEN}{option.name}"] = value
+    return value
 
 
 def hand_down(context: click.Context, **given: object) -> None:
@@ -122,9 +135,9 @@ def raise_if_empty(app: Posthorse) -> None:
     """
     if not is_empty(app):
         return
-    context = click.get_current_context(silent=True)
-    is_told = context is not None and (context.params.get("target") or context.params.get("url"))
-    raise StoreUnreachable(no_file(app) + ("" if is_told else ", or name the application with --app module:app"))
+    raise StoreUnreachable(
+        no_file(app) + ("" if _given("target") or _given("url") else ", or name the application with --app module:app")
+    )
 
 
 def no_file(app: Posthorse) -> str:
@@ -140,17 +153,35 @@ def say_no_store(app: Posthorse) -> None:
 def again(command: str) -> str:
     """Return a command for users to type next: for the application and the store that they named this time.
 
-    A password in an address is not repeated.
+    A password in an address is not repeated. If the command names no application in particular, `module:app`, it gets
+    the one that was given, or none if one is found without it.
     """
-    context = click.get_current_context(silent=True)
-    given = {} if context is None else context.params
-    target, url = given.get("target"), given.get("url")
-    if isinstance(target, str) and " --app " not in command:
+    target, url = _given("target"), _given("url")
+    any_application = _ANY_APPLICATION.search(command)
+    command = _ANY_APPLICATION.sub("", command)
+    if target is not None and " --app " not in command:
         command += f" --app {quote(target)}"
-    if isinstance(url, str):
+    elif any_application is not None and find_target() is None:
+        command += any_application[0]
+    if url is not None:
         has_password = not url.startswith("sqlite:") and shown(url) != url
         command += " --url URL" if has_password else f" --url {quote(url)}"
     return command
+
+
+def with_commands_again(message: str) -> str:
+    """Return a message with its commands as users must type them: those in backquotes, and one after a last colon."""
+    return _COMMAND.sub(lambda found: f"`{again(found[1])}`" if found[1] else again(found[2]), message)
+
+
+_ANY_APPLICATION = re.compile(r" --app module:app\b", re.IGNORECASE)
+_COMMAND = re.compile(r"`(posthorse [a-z][^`]*)`|(?<=: )(posthorse [a-z][^`]*)$")
+
+
+def _given(name: str) -> str | None:
+    """Return the value of `--app` (`target`) or `--url` of the command that runs, or ended with an error."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else cast("str | None", context.meta.get(f"{GIVEN}{name}"))
 
 
 def be_patient(app: Posthorse, seconds: float = 30.0) -> None:

@@ -38,7 +38,7 @@ def workers(strict: bool, target: str | None, url: str | None, as_json: bool) ->
     elif views:
         _print_table(views)
     else:
-        say("No worker is on the list. Start one: posthorse worker --app module:app")
+        say(f"No worker is on the list. Start one: {again('posthorse worker --app module:app')}")
     return Exit.UNSERVED if strict and _tell_of_unserved_jobs(app) else Exit.OK
 
 
