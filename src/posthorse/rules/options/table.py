@@ -102,6 +102,7 @@ OPTIONS: tuple[Option, ...] = (
         span("timeout"),
         "how long an attempt may take: an async job is cancelled then, a job in a thread fails at its next slice or "
         "checkpoint",
+        page="configuration.md#durations",
     ),
     Option(
         "expires",
@@ -163,6 +164,7 @@ OPTIONS: tuple[Option, ...] = (
         checks.checked_delay,
         'how long after the enqueue it may start: seconds, or "90s", "10m", "1h30m", "3d"',
         "now",
+        page="configuration.md#durations",
     ),
     Option(
         "run_at",
@@ -379,6 +381,7 @@ OPTIONS: tuple[Option, ...] = (
         setting_span("store_timeout"),
         "how long a call waits for a store that cannot be reached, or for a locked SQLite file, before it raises "
         "`ph.StoreUnreachable`; `None` is 30 s, and 5 s inside a running event loop",
+        page="configuration.md#durations",
     ),
     Option(
         "release",
