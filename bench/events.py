@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from bench.application import TARGET, app, noop, opened
 from bench.draining import complete, enqueue, pace
 from bench.measure import Sample, Setup
+from bench.processes import family, processor_time
 from posthorse.cli.bench_measures import percentile, running_worker
 from posthorse.rules.job_events import JobEvent
 
@@ -25,22 +27,37 @@ PAUSE = 0.02
 """Seconds between two jobs whose lateness is measured."""
 
 
+class Drained(NamedTuple):
+    """How a queue was drained: jobs per second, the seconds of user and system time of the worker with its start, and
+    the events of starts and completions that a reader got.
+    """
+
+    pace: float
+    processor: float
+    events: int
+
+
 def measure(setup: Setup) -> Iterator[Sample]:
     """Yield jobs per second while watched, beside those while nothing watches; and milliseconds of lateness, beside the
     time between two looks.
     """
-    unwatched, _ = _drained(setup, watched=False)
-    watched, events = _drained(setup, watched=True)
-    yield Sample("async jobs while watched", "jobs/s", watched, unwatched)
-    yield Sample("events a reader got for each job", "events", events / setup.sizes.jobs)
+    unwatched, watched = _drained(setup, watched=False), _drained(setup, watched=True)
+    thousands = setup.sizes.jobs / 1_000
+    yield Sample("async jobs while watched", "jobs/s", watched.pace, unwatched.pace)
+    yield Sample(
+        "async jobs while watched, processor time of the worker",
+        "s/1,000 jobs",
+        watched.processor / thousands,
+        unwatched.processor / thousands,
+    )
+    yield Sample("events a reader got for each job", "events", watched.events / setup.sizes.jobs)
     times = _lateness(setup)
     look = 1_000 * app.store.tuning.events_interval
     yield Sample("events, late by, p50", "ms", percentile(times, 0.5), look)
     yield Sample("events, late by, p95", "ms", percentile(times, 0.95), look)
 
 
-def _drained(setup: Setup, *, watched: bool) -> tuple[float, int]:
-    """Return the jobs per second of a worker, and how many events a reader got of starts and completions."""
+def _drained(setup: Setup, *, watched: bool) -> Drained:
     store, jobs = setup.store, setup.sizes.jobs
     with store.fresh() as url, opened(url), store.asking(url) as ask:
         enqueue([noop.bind(1, 2)] * jobs)
@@ -48,10 +65,11 @@ def _drained(setup: Setup, *, watched: bool) -> tuple[float, int]:
         worker = running_worker(TARGET, url, processes=1, concurrency=setup.concurrency)
         with _following(watched) as seen, worker as running:
             running.wait_until(lambda: store.is_idle(ask))
+            processor = processor_time(family(running.pid))
             tally = complete(store.tally(ask), jobs)
             while watched and len(seen) < 2 * jobs:
                 time.sleep(PAUSE)
-        return pace(tally), len(seen)
+        return Drained(pace(tally), processor, len(seen))
 
 
 def _lateness(setup: Setup) -> list[float]:

@@ -11,22 +11,32 @@ from collections.abc import Iterator
 from functools import reduce
 from pickle import PicklingError
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
 MAIN = "__main__"
 
+_known: WeakKeyDictionary[Posthorse, tuple[str, str]] = WeakKeyDictionary()
+"""Where applications were found: to look through all modules takes milliseconds."""
+
 
 def place_of(app: Posthorse) -> tuple[str, str]:
     """Return the module and the variable of an application. Raises PicklingError if there is none."""
+    known = _known.get(app)
+    if known is not None and is_found(app, *known):
+        return known
     places = list(_places(app))
     if not places:
         raise PicklingError(
             "this application, or a kind or a job of it, cannot be pickled, because no module holds the application in "
             "a variable where another process could find it; write app = ph.Posthorse(…) at the top of a module"
         )
-    return next((place for place in places if place[0] != MAIN), places[0])
+    place = next((place for place in places if place[0] != MAIN), places[0])
+    if place[0] != MAIN:
+        _known[app] = place
+    return place
 
 
 def application_at(module: str, variable: str) -> Posthorse:
