@@ -148,11 +148,11 @@ def test_every_request_is_decided_in_every_state() -> None:
     assert sorted(ACTIONS) == EVERY_PAIR
 
 
-@given(st.sampled_from(EVERY_PAIR), st.booleans())
-def test_actions_follow_the_graph(pair: tuple[State, Request], waits: bool) -> None:
+@given(st.sampled_from(EVERY_PAIR), st.booleans(), st.booleans())
+def test_actions_follow_the_graph(pair: tuple[State, Request], waits: bool, blocks: bool) -> None:
     state, request = pair
     action = ACTIONS[state, request]
-    target = target_of(action, waits=waits)
+    target = target_of(action, waits=waits, blocks=blocks)
     assert target is None or target in GRAPH[state]
     if state is State.PROCESSING:  # only its runner ends it
         assert action in (Action.ASK_RUNNER, Action.WITHDRAW_PAUSE, Action.REFUSE)
@@ -177,9 +177,9 @@ def test_filters_take_the_jobs_for_which_the_table_has_an_action(state: State, r
 
 
 def test_final_states_are_left_only_by_retry_and_dead_letters_by_a_discard() -> None:
-    assert GRAPH[State.COMPLETED] == {State.PENDING}
-    assert GRAPH[State.CANCELLED] == {State.PENDING, State.SCHEDULED}
-    assert GRAPH[State.FAILED] == {State.PENDING, State.SCHEDULED, State.CANCELLED}
+    assert GRAPH[State.COMPLETED] == {State.PENDING, State.BLOCKED}
+    assert GRAPH[State.CANCELLED] == {State.PENDING, State.SCHEDULED, State.BLOCKED}
+    assert GRAPH[State.FAILED] == {State.PENDING, State.SCHEDULED, State.BLOCKED, State.CANCELLED}
     assert {ACTIONS[state, "discard"] for state in State if state is not State.FAILED} == {Action.REFUSE}
     assert target_of(ACTIONS[State.FAILED, "discard"], waits=False) is State.CANCELLED
     assert ACTIONS[State.FAILED, "cancel"] is Action.REFUSE

@@ -284,7 +284,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(held=consumes(attempts))
     def finish(self, held: Held) -> None:
-        refused = self.store.run(complete(held.runner, [Completion(held.job, held.epoch, '"done"')]))
+        refused = self.store.run(complete(held.runner, [Completion(held.job, held.epoch, '"done"')])).refused
         job = self.jobs[held.job]
         if not self.stands(held):
             was_ours = job.state is State.COMPLETED and job.epoch == held.epoch

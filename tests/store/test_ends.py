@@ -1,4 +1,4 @@
-"""Ends of jobs: each passes the steps that follow ends, once, in its commit; only three statements end jobs."""
+"""Ends of jobs: each passes the steps that follow ends, once, in its commit; only four statements end jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.store.test_control import IN_STATE
 from tests.store.test_queries import queries
 from tests.store.yard import Yard
 
-END_JOBS = {"complete", "settle", "cancel_job"}
+END_JOBS = {"complete", "settle", "cancel_job", "end_parent"}
 """The statements that can write a final state."""
 
 JOBS = r'("posthorse"\.|posthorse_)jobs\b'

@@ -110,7 +110,7 @@ def test_thousand_jobs_complete_at_once(yard: Yard) -> None:
     runner = yard.runner()
     claimed = yard.claim(runner, 1000)
     completions = [Completion(job.job, job.epoch, str(n)) for n, job in enumerate(claimed)]
-    assert yard.store.run(finish.complete(runner, completions)) == []
+    assert yard.store.run(finish.complete(runner, completions)).refused == []
     assert yard.store.read(read.running_count()) == 0
     outcome = yard.store.read(read.outcome(claimed[777].job))
     assert outcome is not None

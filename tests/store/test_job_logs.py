@@ -86,7 +86,7 @@ def test_the_last_lines_are_written_in_the_commit_that_ends_the_attempt(yard: Ya
     one, two = (yard.claim_one(runner) for _ in range(2))
     completing = complete(runner, [Completion(one.job, one.epoch, "1"), Completion(two.job, two.epoch, "2")])
     changes = LogChanges([part_of(one, 1), part_of(two, 1)])
-    assert yard.store.run(after_logs(runner, changes, completing)) == []
+    assert yard.store.run(after_logs(runner, changes, completing)).refused == []
     assert parts(yard, one.job) == parts(yard, two.job) == [(1, 1)]
     assert yard.state(one.job) == "completed"
     assert after_logs(runner, LogChanges(), completing) is completing

@@ -84,7 +84,7 @@ def submit_told(yard: Yard, count: int) -> list[str]:
 def complete_told(yard: Yard, attempts: Sequence[Fence], *, runner: str | None = None) -> list[str]:
     told = Told({each.job: 1 for each in attempts}, {each.job: 1 for each in attempts})
     ended = [Completion(each.job, each.epoch, "null") for each in attempts]
-    return yard.store.run(finish.complete(runner or attempts[0].runner, ended, told))
+    return yard.store.run(finish.complete(runner or attempts[0].runner, ended, told)).refused
 
 
 def claimed(yard: Yard, count: int) -> list[Fence]:

@@ -97,7 +97,7 @@ class Yard:
         refused: list[str] = []
         for runner in dict.fromkeys(attempt.runner for attempt in attempts):
             ended = [Completion(each.job, each.epoch, result) for each in attempts if each.runner == runner]
-            refused += self.store.run(finish.complete(runner, ended))
+            refused += self.store.run(finish.complete(runner, ended)).refused
         return refused
 
     def give_back(self, *attempts: Fence) -> None:

@@ -25,7 +25,9 @@ from posthorse.rules.values.texts import one_line
 
 GRAPH: dict[State, frozenset[State]] = {
     State.SCHEDULED: frozenset({State.PENDING, State.PAUSED, State.CANCELLED}),
-    State.BLOCKED: frozenset({State.PENDING, State.PAUSED, State.CANCELLED}),
+    State.BLOCKED: frozenset(
+        {State.PENDING, State.SCHEDULED, State.PAUSED, State.COMPLETED, State.FAILED, State.CANCELLED}
+    ),
     State.PENDING: frozenset({State.PROCESSING, State.BLOCKED, State.SCHEDULED, State.PAUSED, State.CANCELLED}),
     State.PROCESSING: frozenset(
         {
@@ -38,14 +40,16 @@ GRAPH: dict[State, frozenset[State]] = {
             State.CANCELLED,
         }
     ),
-    State.PAUSED: frozenset({State.PENDING, State.SCHEDULED, State.CANCELLED}),
-    State.COMPLETED: frozenset({State.PENDING}),
-    State.FAILED: frozenset({State.PENDING, State.SCHEDULED, State.CANCELLED}),
-    State.CANCELLED: frozenset({State.PENDING, State.SCHEDULED}),
+    State.PAUSED: frozenset({State.PENDING, State.SCHEDULED, State.BLOCKED, State.CANCELLED}),
+    State.COMPLETED: frozenset({State.PENDING, State.BLOCKED}),
+    State.FAILED: frozenset({State.PENDING, State.SCHEDULED, State.BLOCKED, State.CANCELLED}),
+    State.CANCELLED: frozenset({State.PENDING, State.SCHEDULED, State.BLOCKED}),
 }
 """Which state may follow which. Only an explicit retry leaves a final state (`completed`: only for its bad items),
-except that a dead letter may be discarded. A pending job is blocked when it meets a limit, and scheduled when it is
-rescheduled.
+except that a dead letter may be discarded, that a parent waits again when a job of its family is retried, and that a
+skipped job comes back when its needs are met. A pending job is blocked when it meets a limit, and scheduled when it is
+rescheduled. A blocked job is scheduled if it waits for its time after what it needs, and ends by its children if it has
+some.
 """
 
 
@@ -93,10 +97,15 @@ _TARGETS = {
 }
 
 
-def target_of(action: Action, *, waits: bool) -> State | None:
-    """Return the state to which an action takes a job; None if the state stays. `waits`: it may not start yet."""
+def target_of(action: Action, *, waits: bool, blocks: bool = False) -> State | None:
+    """Return the state to which an action takes a job; None if the state stays.
+
+    `waits`: it may not start yet. `blocks`: it waits for other jobs.
+    """
     target = _TARGETS.get(action)
-    return State.SCHEDULED if waits and target is State.PENDING else target
+    if target is not State.PENDING:
+        return target
+    return State.BLOCKED if blocks else State.SCHEDULED if waits else target
 
 
 # ── outcomes: how running a job ended ────────────────────────────────────────────────────────────────

@@ -19,6 +19,7 @@ from posthorse.maintenance.chores.base import Chore
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
 from posthorse.maintenance.chores.gates import TendGates
+from posthorse.maintenance.chores.joins import ReleaseWaiting, SteerFamilies
 from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.line_up import LineUpDueJobs
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
@@ -29,6 +30,7 @@ from posthorse.rules.events import Ended
 from posthorse.rules.lifecycle import Lost, Outcome, Policy, Returned
 from posthorse.rules.middleware import Layer, RunningAttempt
 from posthorse.rules.queues import DeclaredQueues
+from posthorse.store.operations.releasing import release
 from posthorse.store.operations.runners import NextDue, next_due, register, retire
 from posthorse.testing.attempts import DrainLog
 from posthorse.testing.crashes import Crash
@@ -97,6 +99,8 @@ class HandRunner:
         policy = Policy(max_interruptions=settings.max_interruptions)
         self._chores: list[Chore] = [
             LineUpDueJobs(store),
+            SteerFamilies(store, registry.packing),
+            ReleaseWaiting(store),
             TendGates(store),
             RescueFromSilentWorkers(store, lease=settings.lease, policy=policy),
             ForgetExpiredKeys(store),
@@ -190,6 +194,8 @@ class HandRunner:
             if stages.slots.load or stages.completer.left:
                 await self._has_news.wait()
                 self._has_news.clear()
+        while await self._store.arun(release()):
+            pass  # what waited for these ends runs next
 
     def _take_ended(self) -> None:
         stages = self._stages

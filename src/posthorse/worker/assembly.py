@@ -203,7 +203,13 @@ def begin_maintenance(
         ForgetEvents(store, settings.keep_events),
     )
     policy = Policy(max_interruptions=settings.max_interruptions)
-    chores = all_chores(store, lease=settings.lease, policy=policy, of_workers=() if is_alone else of_workers)
+    chores = all_chores(
+        store,
+        lease=settings.lease,
+        policy=policy,
+        of_workers=() if is_alone else of_workers,
+        packing=registry.packing,
+    )
     sweeper = Sweeper(store, holder, chores, lease=settings.lease)
     scheduler = Scheduler(store, {} if is_alone else registry.schedules, registry.queues, registry.packing)
     observers = EventObservers(

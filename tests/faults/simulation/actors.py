@@ -266,7 +266,7 @@ class VirtualRunner:
     def _complete(self, jobs: Sequence[str]) -> Step:
         attempts = [self._attempt(job) for job in jobs]
         ended = [Completion(job, epoch, f'"{epoch}"') for job, epoch, _ in attempts]
-        refused = self._world.store.run(complete(self.id, ended))
+        refused = self._world.store.run(complete(self.id, ended)).refused
         for job in jobs:
             self._forget(job)
         return Step(f"{self.name} completes {_words(attempts)}, refused {len(refused)}", attempts)

@@ -18,6 +18,7 @@ from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, missing
 from posthorse.store.operations.read import outcome
 from posthorse.store.operations.recording import record
 from posthorse.store.operations.unique import claim_identity_again
+from posthorse.store.operations.waiting import lock_family, open_again
 
 
 class BadItemRow(NamedTuple):
@@ -80,6 +81,7 @@ def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
 
     Its loops receive the stored items instead of their sources. A loop that had not ended goes on after them.
     """
+    family = yield from lock_family(job)
     locked = yield from LOCK_JOB(job=job)
     if not locked:
         raise (yield from missing(job))
@@ -106,13 +108,15 @@ def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
     if state is State.FAILED:
         yield query("unpark", job=job)
     number = yield from lane_id(home_of(*locked[0][5:]))
-    [(version, _)] = yield from REVIVE(job=job, waits=False, lane=number, wait=None)
+    [(version, _)] = yield from REVIVE(job=job, waits=False, blocks=False, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None)
     told: dict[str, object] = {"detail": "its bad items alone"}
     if state is State.COMPLETED:  # its row describes the new run from now on
         told["completed"] = dict(zip(("started_at", "finished_at", "worker"), times, strict=True))
     detail = msgspec.json.encode(told).decode()
     yield from record(job, version, "retried", detail)
+    if family.parent is not None:
+        yield from open_again(family.parent.job, failed=state is State.FAILED)
     return State.PENDING
 
 

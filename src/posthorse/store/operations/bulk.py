@@ -14,6 +14,7 @@ from posthorse.store.base import QuerySteps, operation
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB
 from posthorse.store.operations.read import JOBS_BY_ID
+from posthorse.store.operations.waiting import lock_family
 
 
 class Steered(NamedTuple):
@@ -54,6 +55,7 @@ def steer(
 
 
 def _is_still(job: str, state: State) -> QuerySteps[bool]:
+    yield from lock_family(job)
     rows = yield from LOCK_JOB(job=job)
     if not rows:
         return False

@@ -8,6 +8,7 @@ from posthorse.rules.job import State
 from posthorse.rules.lifecycle import Policy, Request, Spent, Stopped, decide
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import Operation, QuerySteps, TypedQuery
+from posthorse.store.operations.families_steered import steer_page
 from posthorse.store.operations.finish import Fence, Settlement, end_attempt
 from posthorse.store.operations.lanes import home_of
 from posthorse.store.operations.moves import do_as_asked
@@ -38,7 +39,9 @@ def _request(job: str, action: Request, force: bool, arguments: str | None, pack
         forced = yield from _take_away(job, action)
         if forced is not None:
             return forced
-    return (yield from do_as_asked(job, action, arguments=arguments, packing=packing))
+    reached = yield from do_as_asked(job, action, arguments=arguments, packing=packing)
+    yield from steer_page(job, packing)
+    return reached
 
 
 def _take_away(job: str, action: Request) -> QuerySteps[State | None]:

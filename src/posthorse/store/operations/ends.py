@@ -1,9 +1,9 @@
 """Ends: a job that was not over is over. Every end passes through here, whatever caused it.
 
-Three statements can write a final state: `complete`, `settle` and `cancel_job`. They are called in this module alone,
-and what they ended goes to `_follow` in the same commit. So what must follow an end is one function, named in STEPS for
-each state that it follows. A state without steps costs a look. A retry is not an end, and neither is a discard, because
-the job was over before.
+Four statements can write a final state: `complete`, `settle`, `cancel_job` and `end_parent`. They are called in this
+module alone, and what they ended goes to `_follow` in the same commit. So what must follow an end is one function,
+named in STEPS for each state that it follows, or in STEPS_OF_AWAITED if others wait for that end. A state without steps
+costs a look. A retry is not an end, and neither is a discard, because the job was over before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from posthorse.rules.job import State
+from posthorse.rules.joins import ParentEnd
 from posthorse.store.base import QuerySteps, TypedQuery, query_rows
+from posthorse.store.operations.awaited import NotedEnd, awaited_among, note
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told, tell
 from posthorse.store.queries import Row
@@ -26,29 +28,37 @@ class LeaseRace(Exception):
 class JobEnd(NamedTuple):
     """Jobs that one statement ended; none if all of a batch were refused.
 
-    was: the state that they were in; `processing` if a runner held them. rows: what the statement returned.
+    was: the state that they were in; `processing` if a runner held them. rows: what the statement returned. awaited:
+    those that others wait for.
     """
 
     jobs: Sequence[str]
     state: State
     was: State
     rows: Sequence[Row]
+    awaited: Sequence[str] = ()
 
 
-_COMPLETE = TypedQuery("complete", tuple[int, int, int])
+class Written(NamedTuple):
+    """The reply to results: the jobs that had no lease, and whether ends were noted, to be counted."""
+
+    refused: list[str]
+    has_noted: bool = False
+
+
+_COMPLETE = TypedQuery("complete", tuple[int, int, int, int])
 ALREADY_ENDED = TypedQuery("already_ended", tuple[str, int | None])
-_CANCEL_JOB = TypedQuery("cancel_job", tuple[int, int | None])
+_CANCEL_JOB = TypedQuery("cancel_job", tuple[int, int | None, int])
+_END_PARENT = TypedQuery("end_parent", tuple[int, int])
 
 Step = Callable[[JobEnd], QuerySteps[None]]
 """What follows ends, as a part of the operation that ended the jobs: if it fails, the jobs are not over."""
 
 
-def complete(
-    runner: str, epoch: int, results: Sequence[tuple[str, str]], told: Told = NOTHING
-) -> QuerySteps[list[str]]:
-    """Write results of a runner's attempts (job, JSON) that still have their lease; return the jobs that have none."""
+def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]], told: Told = NOTHING) -> QuerySteps[Written]:
+    """Write results of a runner's attempts (job, JSON) that still have their lease."""
     rows = yield from _COMPLETE(results, epoch=epoch, runner=runner)
-    [(ended, written, now)] = rows
+    [(ended, written, now, may_be_awaited)] = rows
     if ended != written:
         raise LeaseRace
     refused: list[str] = []
@@ -63,8 +73,12 @@ def complete(
     if told is not NOTHING:
         jobs = tuple(jobs)
         yield from _tell_of_completed(jobs, told)
-    yield from _follow(jobs, State.COMPLETED, was=State.PROCESSING, rows=rows)
-    return refused
+    awaited: Sequence[str] = ()
+    if may_be_awaited:
+        jobs = tuple(jobs)
+        awaited = yield from awaited_among(jobs)
+    yield from _follow(jobs, State.COMPLETED, was=State.PROCESSING, rows=rows, awaited=awaited)
+    return Written(refused, bool(awaited))
 
 
 def settle(rows: Sequence[Row], states: Mapping[str, State]) -> QuerySteps[None]:
@@ -77,15 +91,26 @@ def settle(rows: Sequence[Row], states: Mapping[str, State]) -> QuerySteps[None]
         if state.is_final:
             over.setdefault(state, []).append(job)
     for state, jobs in over.items():
-        yield from _follow(jobs, state, was=State.PROCESSING, rows=rows)
+        awaited = yield from awaited_among(jobs)
+        yield from _follow(jobs, state, was=State.PROCESSING, rows=rows, awaited=awaited)
 
 
 def cancel(job: str, was: State, reason: str | None) -> QuerySteps[int]:
     """Cancel a job that no runner holds, or discard a dead letter; return its version."""
     rows = yield from _CANCEL_JOB(job=job, reason=reason)
+    [(version, _, is_awaited)] = rows
     if not was.is_final:
-        yield from _follow([job], State.CANCELLED, was=was, rows=rows)
-    return rows[0][0]
+        yield from _follow([job], State.CANCELLED, was=was, rows=rows, awaited=[job] if is_awaited else ())
+    return version
+
+
+def end_parent(job: str, end: ParentEnd) -> QuerySteps[int]:
+    """End a blocked job by its children; return its version."""
+    error = None if end.error is None else end.error.encode()
+    rows = yield from _END_PARENT(job=job, state=end.state.value, reason=end.reason, error=error)
+    [(version, is_awaited)] = rows
+    yield from _follow([job], end.state, was=State.BLOCKED, rows=rows, awaited=[job] if is_awaited else ())
+    return version
 
 
 def _tell_of_completed(jobs: Sequence[str], told: Told) -> QuerySteps[None]:
@@ -94,11 +119,15 @@ def _tell_of_completed(jobs: Sequence[str], told: Told) -> QuerySteps[None]:
     yield from tell("completed", [(job, told.completed[job]) for job in jobs if job in told.completed])
 
 
-def _follow(jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row]) -> QuerySteps[None]:
+def _follow(
+    jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row], awaited: Sequence[str] = ()
+) -> QuerySteps[None]:
     """Take the steps that follow an end, in order."""
     steps = STEPS[state]
+    if awaited:
+        steps = (*steps, *STEPS_OF_AWAITED)
     if steps:
-        ended = JobEnd(tuple(jobs), state, was, rows)
+        ended = JobEnd(tuple(jobs), state, was, rows, awaited)
         for step in steps:
             yield from step(ended)
 
@@ -117,9 +146,17 @@ def _count_cancelled(ended: JobEnd) -> QuerySteps[None]:
             yield tally_end(job, "cancelled", f"{job}/v{version!r}")
 
 
+def _note_awaited(ended: JobEnd) -> QuerySteps[None]:
+    """Note the ends for which others wait; they are counted after the commit."""
+    yield from note([NotedEnd(job, ended.state.value) for job in ended.awaited])
+
+
 STEPS: Mapping[State, Sequence[Step]] = {
     State.COMPLETED: (),
     State.FAILED: (),
     State.CANCELLED: (_drop_requests, _count_cancelled),
 }
 """What follows which ends. A request that came too late for another end is left to the sweep, and a retry drops it."""
+
+STEPS_OF_AWAITED: Sequence[Step] = (_note_awaited,)
+"""What follows the ends of jobs that others wait for, whatever the state."""

@@ -27,6 +27,7 @@ from posthorse.store.base import (
 )
 from posthorse.store.operations import ends
 from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
+from posthorse.store.operations.ends import Written
 from posthorse.store.operations.lanes import lane_id
 from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_asked
 from posthorse.store.operations.one_job import UNASK_RUNNER
@@ -135,16 +136,19 @@ _NOTHING_ASKED = Saved(None)
 
 @creating_no_work
 @operation
-def complete(runner: str, completions: Sequence[Completion], told: Told = NOTHING) -> QuerySteps[list[str]]:
-    """Write results of a runner's attempts that still have their lease; return the jobs that have none.
+def complete(runner: str, completions: Sequence[Completion], told: Told = NOTHING) -> QuerySteps[Written]:
+    """Write results of a runner's attempts that still have their lease.
 
     told: what the stream hears of those that have it, if it is watched.
     """
     refused: list[str] = []
+    has_noted = False
     # By epochs: there are few at once, and a row of two columns costs the store much less than one of three.
     for epoch, results in _by_epoch(completions).items():
-        refused += yield from ends.complete(runner, epoch, results, told)
-    return refused
+        written = yield from ends.complete(runner, epoch, results, told)
+        refused += written.refused
+        has_noted = has_noted or written.has_noted
+    return Written(refused, has_noted)
 
 
 def settle(settlement: Settlement) -> Operation[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from posthorse import ids
 from posthorse.errors import InvalidTransition, StoreError
 from posthorse.rules.event_names import EventName
 from posthorse.rules.job import State
@@ -16,6 +17,17 @@ from posthorse.store.operations.lanes import home_of, lane_id
 from posthorse.store.operations.one_job import ARGUMENTS, HELD_LEASE, LOCK_JOB, WITHDRAW, missing
 from posthorse.store.operations.recording import record
 from posthorse.store.operations.unique import claim_identity_again
+from posthorse.store.operations.waiting import (
+    Change,
+    Family,
+    barring,
+    count,
+    lock_family,
+    move_on,
+    open_again,
+    recounted,
+    skip,
+)
 
 PARKED_STATES = (State.SCHEDULED, State.BLOCKED, State.PAUSED, State.FAILED)
 
@@ -49,8 +61,9 @@ def place(job: str, state: State, *, run_at: int | None) -> QuerySteps[None]:
     if state is State.PENDING:
         yield query("admit", job=job)
     elif state in PARKED_STATES:
-        waits = state in (State.SCHEDULED, State.BLOCKED)
-        yield query("park", job=job, state=state.value, due_at=run_at if waits else None, place=None)
+        # A job that waits for others has no time at which it is lined up, whatever they do.
+        due_at = run_at if state is State.SCHEDULED else None
+        yield query("park", job=job, state=state.value, due_at=due_at, place=None)
 
 
 def do_as_asked(
@@ -58,9 +71,13 @@ def do_as_asked(
 ) -> QuerySteps[State]:
     """Do what is requested of a job, or pass it to its runner; return the state that the job is in afterwards.
 
-    A retry may wait so many microseconds, and have other arguments, packed. Raises JobNotFound, InvalidTransition, and
-    CodecError where a retry must know the arguments of a job.
+    A retry may wait so many microseconds, and have other arguments, packed. What is requested of a parent is done to
+    its children, too, from then on (`families_steered`). Raises JobNotFound, InvalidTransition, and CodecError where a
+    retry must know the arguments of a job.
     """
+    family = yield from lock_family(job)
+    if request == "retry" and family.own is not None and family.own.missing:
+        family = family._replace(own=(yield from recounted(family.own)))
     for _ in range(_MAX_LOOKS):
         rows = yield from LOCK_JOB(job=job)
         if not rows:
@@ -72,13 +89,19 @@ def do_as_asked(
         if action is Action.REFUSE:
             advice = "; cancel it first" if state is State.PROCESSING else ""
             raise InvalidTransition(f"job {job} is {state.value}, so it cannot be {EVENTS[request]}{advice}")
+        if action is Action.RETRY:
+            yield from _check_needs(job, family)
         if action is Action.ASK_RUNNER:
             yield query("ask_runner", job=job, runner=lease[0][1], action=request)
         elif action is Action.WITHDRAW_PAUSE:
             yield query("withdraw_pause", job=job)
+        yield from _ask_children(family, request, action)
         due = locked.run_at
         is_early = due is not None and due > locked.now
-        target = target_of(action, waits=is_early if action is Action.RESUME else bool(wait))
+        blocks = family.own is not None and family.own.blocks
+        if action is Action.CANCEL and state in (State.BLOCKED, State.PAUSED) and family.waits_for_children:
+            return (yield from _cancel_after_children(job, state))
+        target = target_of(action, waits=is_early if action is Action.RESUME else bool(wait), blocks=blocks)
         if target is None:
             return state
         detail = None
@@ -91,23 +114,75 @@ def do_as_asked(
             continue  # claimed between the two queries
         if state in PARKED_STATES:
             yield query("unpark", job=job)
-        reason, waits = REASONS.get(request), target is State.SCHEDULED
+        reason, waits, blocks = REASONS.get(request), target is State.SCHEDULED, target is State.BLOCKED
         if action is Action.RETRY:
             number = yield from lane_id(home_of(*locked[5:]))
-            [(version, due)] = yield from REVIVE(job=job, waits=waits, lane=number, wait=wait or None)
+            [(version, due)] = yield from REVIVE(job=job, waits=waits, blocks=blocks, lane=number, wait=wait or None)
         elif action is Action.CANCEL:
             version = yield from ends.cancel(job, state, reason)
         elif action is Action.PAUSE:
             [(version, _)] = yield from PAUSE_JOB(job=job, reason=reason)
         else:
-            [(version, _)] = yield from RESUME_JOB(job=job, waits=waits)
+            [(version, _)] = yield from RESUME_JOB(job=job, waits=waits, blocks=blocks)
         yield from place(job, target, run_at=due)
         yield from record(job, version, EVENTS[request], detail)
-        return target
+        return (yield from _tell_family(job, family, action, state, target))
     raise StoreError(
         f"job {job} is pending, but neither in a lane nor held by a runner: the store was changed by hand or is "
         "damaged; run `posthorse doctor`"
     )
+
+
+def _check_needs(job: str, family: Family) -> QuerySteps[None]:
+    """Raise InvalidTransition if a job would be skipped at once."""
+    if family.own is None or not family.own.missing:
+        return
+    if (barred := (yield from barring(job))) is not None:
+        needed, state = barred
+        raise InvalidTransition(
+            f"job {job} needs {needed}, which is {state.value}, so it cannot be retried; retry that one, and this one "
+            "comes back by itself"
+        )
+
+
+def _ask_children(family: Family, request: Request, action: Action) -> QuerySteps[None]:
+    """Begin to do the same to the children of a parent."""
+    own = family.own
+    if own is None or not own.total or action is Action.KEEP or request == "discard":
+        return
+    if request != "retry" or own.phase is not None:
+        yield query("ask_family", job=own.job, asked=request, first=ids.first_of(0))
+
+
+def _cancel_after_children(job: str, state: State) -> QuerySteps[State]:
+    """Let a parent wait until its children are cancelled; it is over after them."""
+    if state is State.PAUSED:
+        yield query("unpark", job=job)
+        [(version, _)] = yield from RESUME_JOB(job=job, waits=False, blocks=True)
+        yield from place(job, State.BLOCKED, run_at=None)
+        yield from record(job, version, EVENTS["resume"])
+    return State.BLOCKED
+
+
+def _tell_family(job: str, family: Family, action: Action, was: State, target: State) -> QuerySteps[State]:
+    """Count for its parent that a job is not over any more; let one go on that waits for nothing. Return its state."""
+    own, parent = family
+    if parent is not None and was.is_final:
+        if action is Action.RETRY:
+            yield from open_again(parent.job, failed=was is State.FAILED)
+        elif was is State.FAILED:
+            yield from count({parent.job: Change(failed=-1)})
+    if own is None:
+        return target
+    if action is Action.RETRY and own.skipped:
+        yield query("set_skipped", job=job, skipped=0)
+    if target is State.BLOCKED and own.missing and (barred := (yield from barring(job))) is not None:
+        yield from skip(job, *barred)
+        return State.CANCELLED
+    if target is State.BLOCKED:
+        counted = yield from count({job: Change()})
+        yield from move_on([*counted.values()], {}, {})
+    return target
 
 
 def _forget_errors(job: str) -> QuerySteps[None]:

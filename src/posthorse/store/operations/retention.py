@@ -83,6 +83,7 @@ CHANGED_QUEUES = TypedQuery("changed_queues", tuple[str, str, int])
 OLDEST_JOB = TypedQuery("oldest_job", tuple[str])
 OLD_JOBS = TypedQuery("old_jobs", OldJob)
 FORGET_JOBS = TypedQuery("forget_jobs", tuple[int])
+PARENT_OF = TypedQuery("parent_of", tuple[str])
 IDENTITIES = TypedQuery("identities", tuple[str, str, str, str, int])
 
 
@@ -177,6 +178,10 @@ def erase(job: str) -> QuerySteps[None]:
     state = State.PROCESSING if (yield from HELD_LEASE(job=job)) else State(locked[0].state)
     if not state.is_final:
         raise InvalidTransition(f"job {job} is {state.value}, so it cannot be deleted; cancel it first")
+    for (parent,) in (yield from PARENT_OF(job=job)):
+        raise InvalidTransition(
+            f"job {job} is a part of job {parent}, so it cannot be deleted alone; delete that first"
+        )
     yield query("erase_job", job=job)
     yield query("forget_belongings", first=job, last=job)
     yield query("forget_keys_of", job=job)

@@ -49,7 +49,8 @@ class NextDue(NamedTuple):
 
     job, gate: microseconds until the next scheduled job is due, and until the next gate has a token for held jobs;
     negative if late, None if there is none.
-    has_held: whether any job is held before a gate.
+    has_held: whether any job is held before a gate. has_ends: whether ends are noted that are not counted.
+    has_steered: whether something is done to the children of a parent.
     """
 
     job: int | None
@@ -57,6 +58,8 @@ class NextDue(NamedTuple):
     has_held: bool
     now: int = 0
     """The store's clock."""
+    has_ends: bool = False
+    has_steered: bool = False
 
 
 class Beat(NamedTuple):
@@ -114,7 +117,7 @@ LEASES_OF = TypedQuery("leases_of", Lease)
 ORPHANS = TypedQuery("orphans", Lease)
 RESCUE_EXPIRED = TypedQuery("rescue_expired", tuple[str, str])
 PROMOTE = TypedQuery("promote", tuple[str, int])
-NEXT_DUE = TypedQuery("next_due", tuple[int | None, int | None, int, int])
+NEXT_DUE = TypedQuery("next_due", tuple[int | None, int | None, int, int, int, int])
 TAKE_LEADERSHIP = TypedQuery("take_leadership", tuple[str])
 
 
@@ -228,8 +231,8 @@ def enter_lanes(limit: int) -> QuerySteps[int]:
 @single_operation
 def next_due() -> QuerySteps[NextDue]:
     """Return when something that waits is due."""
-    [(job, gate, held, now)] = yield from NEXT_DUE()
-    return NextDue(job, gate, bool(held), now)
+    [(job, gate, held, now, noted, steered)] = yield from NEXT_DUE()
+    return NextDue(job, gate, bool(held), now, bool(noted), bool(steered))
 
 
 @creating_no_work

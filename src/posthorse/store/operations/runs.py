@@ -12,6 +12,7 @@ from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.keys import wanted_key
 from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, WITHDRAW, missing
 from posthorse.store.operations.submit import NONE_CLOSED, SubmitResult, enqueue
+from posthorse.store.operations.waiting import WAITING_AMONG
 
 IS_ALIVE = TypedQuery("is_alive", tuple[int])
 LEASED = TypedQuery("leased", Claimed)
@@ -55,6 +56,8 @@ def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]
         if not (yield from WITHDRAW(lane=locked.lane, seq=locked.seq, job=job)):
             return []  # claimed between the two queries
     elif waits(state) and (early or is_due(locked.run_at, locked.now)):
+        if (yield from WAITING_AMONG([(job,)])):
+            return []  # what it needs is not there, however early it may run
         yield query("unpark", job=job)
         yield query("take_up", job=job)
     else:

@@ -52,7 +52,7 @@ def enqueue_one(job_id: str, job: NewJob, lane: int, packing: Packing = PLAIN) -
 def _enqueue_one(job_id: str, job: NewJob, lane: int) -> QuerySteps[None]:
     made_at = ids.wall() // 1_000_000
     [(now, _)] = ENQUEUE_ONE.typed((yield _inserting_one(job_id, job, lane, made_at)))
-    _check_clock(made_at, now)
+    check_clock(made_at, now)
 
 
 def enqueue(
@@ -92,7 +92,7 @@ def _enqueue(
 ) -> QuerySteps[list[SubmitResult]]:
     answers = [*map(SubmitResult._make, [(job.id, True) for job in jobs])]  # a batch has thousands, and this is fast
     if has_keys:
-        earlier, jobs = yield from _without_known(jobs, packing)
+        earlier, jobs = yield from without_known(jobs, packing)
         answers = [SubmitResult(earlier[one.id], created=False) if one.id in earlier else one for one in answers]
     if closed:
         check_open(jobs, closed)
@@ -100,9 +100,9 @@ def _enqueue(
         yield from check_room(jobs, gauges)
     if jobs:
         made_at = ids.milliseconds_of(jobs[0].id)
-        for portion in _portions(jobs):
+        for portion in portions(jobs):
             [(now, _)] = ENQUEUE.typed((yield _inserting(portion, lanes, made_at=made_at)))
-            _check_clock(made_at, now)
+            check_clock(made_at, now)
             if told:
                 yield from tell_submitted([job.id for job in portion if job.lane.kind in told], now)
         # Scheduled jobs get a position when they are due.
@@ -112,7 +112,8 @@ def _enqueue(
     return answers
 
 
-def _portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
+def portions(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
+    """Cut jobs into parts that one statement can take."""
     if len(jobs) == 1 or _weight(jobs) <= MAX_BATCH_BYTES:
         yield jobs
         return
@@ -178,7 +179,7 @@ _arguments: Callable[[NewJob], str] = attrgetter("arguments")
 _besides_arguments = attrgetter("lane", "run_at", "delay", "options", "tenant", "tags", "parent")
 
 
-def _without_known(jobs: Sequence[NewJob], packing: Packing) -> QuerySteps[tuple[Mapping[str, str], Sequence[NewJob]]]:
+def without_known(jobs: Sequence[NewJob], packing: Packing) -> QuerySteps[tuple[Mapping[str, str], Sequence[NewJob]]]:
     """Return the jobs that already exist, by key or identity (new ids and earlier ones), and the new jobs."""
     by_key = yield from take_keys(jobs)
     jobs = [job for job in jobs if job.id not in by_key]
@@ -198,7 +199,8 @@ def _without_known(jobs: Sequence[NewJob], packing: Packing) -> QuerySteps[tuple
     return {**by_key, **by_identity}, [instead.get(job.id, job) for job in jobs if job.id not in by_identity]
 
 
-def _check_clock(made_at: int, now: int) -> None:
+def check_clock(made_at: int, now: int) -> None:
+    """Compare the clock that made ids with the store's. Raises UsageError."""
     away = made_at - now // 1000
     if abs(away) * 1000 >= ids.CLOCK_TOLERANCE:
         raise UsageError(

@@ -1,5 +1,5 @@
--- From version 1 to 2: what lists, figures, logs, retention, the stream of events and steps need. Workers of version 1
--- go on beside it: columns may be empty, and tables are new.
+-- From version 1 to 2: what lists, figures, logs, retention, the stream of events, steps, and jobs that wait for others
+-- need. Workers of version 1 go on beside it: columns may be empty, and tables are new.
 
 -- ## add_tables
 -- Create tables for figures, logs and retention.
@@ -105,6 +105,41 @@ ALTER TABLE @runners ADD COLUMN release text, ADD COLUMN tallied bigint NOT NULL
 -- Let parked jobs name their lane, and the group of their error.
 ALTER TABLE @parked ADD COLUMN lane integer, ADD COLUMN cause text
 
+-- ## add_joins
+-- Create tables for jobs that wait for others.
+CREATE TABLE @edges (
+    job       uuid NOT NULL,
+    dependent uuid NOT NULL,
+    needs     text NOT NULL,
+    met       boolean NOT NULL,
+    PRIMARY KEY (job, dependent)
+) WITH (fillfactor = 70);
+CREATE INDEX edges_by_dependent ON @edges (dependent);
+
+CREATE TABLE @joins (
+    job     uuid PRIMARY KEY,
+    missing integer NOT NULL DEFAULT 0,
+    open    integer NOT NULL DEFAULT 0,
+    failed  integer NOT NULL DEFAULT 0,
+    total   integer NOT NULL DEFAULT 0,
+    skipped boolean NOT NULL DEFAULT false,
+    asked   text,
+    phase   text,
+    wait    bigint,
+    walked  uuid
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX joins_walked ON @joins (job) WHERE walked IS NOT NULL;
+
+CREATE TABLE @ends (
+    id   uuid PRIMARY KEY,
+    at   bigint NOT NULL,
+    jobs text NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)
+
+-- ## add_awaited
+-- Let jobs say that others wait for them.
+ALTER TABLE @jobs ADD COLUMN awaited boolean NOT NULL DEFAULT false
+
 -- ## parked_without_lane
 -- Find parked jobs whose lane is not entered.
 -- index
@@ -136,6 +171,11 @@ CREATE INDEX CONCURRENTLY jobs_by_lane ON @jobs (lane, id)
 -- Index jobs by tenant.
 -- index
 CREATE INDEX CONCURRENTLY jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS NOT NULL
+
+-- ## jobs_by_parent
+-- Index children by their parent.
+-- index
+CREATE INDEX CONCURRENTLY jobs_by_parent ON @jobs (parent, id) WHERE parent IS NOT NULL
 
 -- ## add_steps
 -- Create the table of the steps of jobs.

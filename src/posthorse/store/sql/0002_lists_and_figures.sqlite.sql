@@ -1,5 +1,5 @@
--- From version 1 to 2: what lists, figures, logs, retention, the stream of events and steps need. Workers of version 1
--- go on beside it: columns may be empty, and tables are new.
+-- From version 1 to 2: what lists, figures, logs, retention, the stream of events, steps, and jobs that wait for others
+-- need. Workers of version 1 go on beside it: columns may be empty, and tables are new.
 
 -- ## add_tables
 -- Create tables for figures, logs and retention.
@@ -98,6 +98,41 @@ ALTER TABLE @runners ADD COLUMN tallied integer NOT NULL DEFAULT 0
 ALTER TABLE @parked ADD COLUMN lane integer;
 ALTER TABLE @parked ADD COLUMN cause text
 
+-- ## add_joins
+-- Create tables for jobs that wait for others.
+CREATE TABLE @edges (
+    job       text NOT NULL,
+    dependent text NOT NULL,
+    needs     text NOT NULL,
+    met       integer NOT NULL,
+    PRIMARY KEY (job, dependent)
+) WITHOUT ROWID;
+CREATE INDEX @edges_by_dependent ON @edges (dependent);
+
+CREATE TABLE @joins (
+    job     text PRIMARY KEY,
+    missing integer NOT NULL DEFAULT 0,
+    open    integer NOT NULL DEFAULT 0,
+    failed  integer NOT NULL DEFAULT 0,
+    total   integer NOT NULL DEFAULT 0,
+    skipped integer NOT NULL DEFAULT 0,
+    asked   text,
+    phase   text,
+    wait    integer,
+    walked  text
+) WITHOUT ROWID;
+CREATE INDEX @joins_walked ON @joins (job) WHERE walked IS NOT NULL;
+
+CREATE TABLE @ends (
+    id   text PRIMARY KEY,
+    at   integer NOT NULL,
+    jobs text NOT NULL
+) WITHOUT ROWID
+
+-- ## add_awaited
+-- Let jobs say that others wait for them.
+ALTER TABLE @jobs ADD COLUMN awaited integer NOT NULL DEFAULT 0
+
 -- ## parked_without_lane
 -- Find parked jobs whose lane is not entered.
 -- index
@@ -129,6 +164,11 @@ CREATE INDEX @jobs_by_lane ON @jobs (lane, id)
 -- Index jobs by tenant.
 -- index
 CREATE INDEX @jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS NOT NULL
+
+-- ## jobs_by_parent
+-- Index children by their parent.
+-- index
+CREATE INDEX @jobs_by_parent ON @jobs (parent, id) WHERE parent IS NOT NULL
 
 -- ## add_steps
 -- Create the table of the steps of jobs.

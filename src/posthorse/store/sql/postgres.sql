@@ -84,6 +84,32 @@ SELECT count(pg_notify(:channel, told)) FROM (
     ) AS called
 ) AS call WHERE told IS NOT NULL
 
+-- ## enqueue_family
+-- Insert jobs of which others wait for some, or that wait themselves: as `enqueue` does. Those with a reason are blocked.
+-- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid, awaited int, reason text
+WITH arriving AS (
+    SELECT r.*, nextval(:sequence::regclass) AS seq,
+        coalesce(r.run_at, CASE WHEN r.reason IS NULL THEN :now + r.delay END) AS due
+    FROM {rows}
+    WHERE abs(:now / 1000 - :made_at::bigint) < :tolerance::bigint / 1000
+        AND (NOT :again::boolean OR (SELECT id FROM @jobs WHERE id = r.id) IS NULL)
+), inserted AS (
+    INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, reason, arguments, options, tenant, tags, parent, awaited)
+    SELECT id, lane, seq, :now, due,
+        CASE WHEN reason IS NOT NULL THEN 'blocked' WHEN due > :now THEN 'scheduled' ELSE 'pending' END,
+        reason, arguments, options, tenant, tags, parent, awaited > 0
+    FROM arriving ORDER BY ordinal
+    RETURNING id, lane, seq, state, run_at
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM inserted WHERE state = 'pending'
+), set_aside AS (
+    INSERT INTO @parked (job, state, due_at, since, place, lane)
+    SELECT i.id, i.state, CASE WHEN i.state = 'scheduled' THEN i.run_at END, :now,
+        CASE WHEN i.state = 'scheduled' AND a.run_at IS NULL THEN 0 END, i.lane
+    FROM inserted i JOIN arriving a ON a.id = i.id WHERE i.state <> 'pending'
+)
+SELECT :now, ({calling_all})
+
 -- ## shares
 -- Return how many of the next jobs are in each lane, and the position of the last of them: higher priority first, then
 -- first come, first served.
@@ -308,7 +334,8 @@ SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
 
 -- ## complete
 -- End leases of one runner and one epoch and write results; return how many leases there were, how many jobs were
--- written, and when. The name of the worker is stored as the reason, unless its runner is no longer registered.
+-- written, when, and for how many of them others wait. The name of the worker is stored as the reason, unless its runner
+-- is no longer registered.
 -- pairs: job uuid, result text
 WITH ending AS MATERIALIZED (
     SELECT r.job, r.result, l.place, l.claimed_at
@@ -326,9 +353,9 @@ WITH ending AS MATERIALIZED (
         started_at = coalesce(j.started_at, e.claimed_at), finished_at = :now
     FROM ending e
     WHERE j.id = ANY (ARRAY[e.job])
-    RETURNING j.id
+    RETURNING j.awaited
 )
-SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM written), :now
+SELECT (SELECT count(*) FROM ended), count(*), :now, count(*) FILTER (WHERE awaited) FROM written
 
 -- ## end_leases
 -- End leases of one runner; return of each the job, the version that it will have, when it was claimed, and for how long
@@ -536,7 +563,7 @@ WITH leaving AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT ctid AS place FROM @jobs
         WHERE id = r.job AND state IN ('completed', 'failed', 'cancelled') AND finished_at = r.finished_at
-            AND parent IS NULL
+            AND {not_needed}
         FOR UPDATE SKIP LOCKED
     ) AS j
 )
@@ -788,3 +815,75 @@ RETURNING name
 -- Forget durable readers that no process moved for long.
 DELETE FROM @readers WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM @readers WHERE moved_at < :before FOR UPDATE SKIP LOCKED))
+
+-- ── joins ──────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## await_jobs
+-- Lock jobs and mark them as awaited; return their states. A completion that is under way is waited for.
+-- rows: job uuid
+WITH locked AS MATERIALIZED (
+    SELECT j.id, j.state, j.awaited FROM {rows}
+    CROSS JOIN LATERAL (SELECT id, state, awaited FROM @jobs WHERE id = r.job OFFSET 0 FOR UPDATE) AS j
+), marked AS (
+    UPDATE @jobs AS j SET awaited = true FROM locked WHERE j.id = ANY (ARRAY[locked.id]) AND NOT locked.awaited
+)
+SELECT id, state FROM locked
+
+-- ## take_ends
+-- Lock some ends that are not counted yet, and that no other process counts at this moment.
+SELECT id, jobs FROM @ends ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+
+-- ## meet_edges
+-- Mark edges that ends of jobs meet; return them.
+-- rows: job uuid, state text
+WITH meeting AS MATERIALIZED (
+    SELECT e.job, e.dependent FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT job, dependent FROM @edges
+        WHERE job = r.job AND NOT met AND needs IN (r.state, 'over') ORDER BY dependent LIMIT :limit FOR UPDATE
+    ) AS e LIMIT :limit
+)
+UPDATE @edges AS e SET met = true FROM meeting m WHERE e.job = ANY (ARRAY[m.job]) AND e.dependent = ANY (ARRAY[m.dependent])
+RETURNING e.dependent, e.job
+
+-- ## count_joins
+-- Lock joins in the order of their jobs, and count; return what they wait for now.
+-- rows: job uuid, met int, ended int, failed int
+WITH locked AS MATERIALIZED (
+    SELECT r.* FROM {rows}
+    CROSS JOIN LATERAL (SELECT job FROM @joins WHERE job = r.job OFFSET 0 FOR UPDATE) AS k
+)
+UPDATE @joins AS k SET missing = missing - r.met, open = open - r.ended, failed = k.failed + r.failed
+FROM locked r WHERE k.job = ANY (ARRAY[r.job])
+RETURNING k.job, missing, open, k.failed, total, skipped, asked, phase, wait
+
+-- ## hold_lease
+-- Keep the lease of an attempt until the end of this transaction. No row: it has none.
+SELECT job FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner FOR UPDATE
+
+-- ## lock_family
+-- Lock the join of a job, and that of its parent, in order.
+SELECT job, missing, open, failed, total, skipped, asked, phase, wait FROM @joins
+WHERE job = ANY (ARRAY[CAST(:job AS uuid), (SELECT parent FROM @jobs WHERE id = CAST(:job AS uuid))]) ORDER BY job FOR UPDATE
+
+-- ## lock_jobs
+-- Lock jobs in the given order, until the end of this transaction.
+-- rows: job uuid
+SELECT j.id AS job, j.state, j.run_at, :now AS now FROM {rows}
+CROSS JOIN LATERAL (SELECT id, state, run_at FROM @jobs WHERE id = r.job OFFSET 0 FOR UPDATE) AS j
+
+-- ## line_up_waiting
+-- Line up jobs that have nothing left to wait for. That is their time, from which their waiting is measured.
+-- rows: job uuid
+WITH numbered AS MATERIALIZED (
+    SELECT r.job, nextval(:sequence::regclass) AS seq FROM {rows}
+), taken AS (
+    DELETE FROM @parked WHERE job = ANY (ARRAY(SELECT job FROM numbered))
+), moved AS (
+    UPDATE @jobs AS j SET state = 'pending', version = version + 1, reason = NULL, run_at = :now, seq = n.seq
+    FROM numbered n WHERE j.id = ANY (ARRAY[n.job])
+    RETURNING j.lane, j.seq, j.id
+), lined_up AS (
+    INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved
+)
+{calling_all}

@@ -43,10 +43,12 @@ CREATE TABLE @jobs (
     reason      text,
     options     text,
     tenant      text,
-    tags        text
+    tags        text,
+    awaited     integer NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX @jobs_by_lane ON @jobs (lane, id);
 CREATE INDEX @jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS NOT NULL;
+CREATE INDEX @jobs_by_parent ON @jobs (parent, id) WHERE parent IS NOT NULL;
 
 -- What may run now, and nothing else.
 CREATE TABLE @ready (
@@ -129,6 +131,44 @@ WHERE CASE s.until
         WHERE j.id = s.job AND j.state NOT IN ('completed', 'cancelled') AND (j.state <> 'failed' OR s.until = 'mend')
             AND (j.state <> 'paused' OR s.epoch > 0))
     END;
+
+-- Who needs an end of whom: `dependent` waits for `job` to be completed, failed or over. It is met once, whatever happens
+-- to the job later. Kept as long as the jobs.
+CREATE TABLE @edges (
+    job       text NOT NULL,
+    dependent text NOT NULL,
+    needs     text NOT NULL,
+    met       integer NOT NULL,
+    PRIMARY KEY (job, dependent)
+) WITHOUT ROWID;
+CREATE INDEX @edges_by_dependent ON @edges (dependent);
+
+-- Who waits, and for how much: edges that are not met (missing), children that are not over (open), and how many of the
+-- children are dead letters (failed). phase says what follows when nothing is left to wait for: `end` for parents whose
+-- own code is done, or that have none; `run` for those that run again. skipped: cancelled, because its needs could not be
+-- met. asked: what a user requested of the whole family; walked: up to which of its children that was done, until it
+-- was done to all. wait: how long it waits after its needs are met.
+CREATE TABLE @joins (
+    job     text PRIMARY KEY,
+    missing integer NOT NULL DEFAULT 0,
+    open    integer NOT NULL DEFAULT 0,
+    failed  integer NOT NULL DEFAULT 0,
+    total   integer NOT NULL DEFAULT 0,
+    skipped integer NOT NULL DEFAULT 0,
+    asked   text,
+    phase   text,
+    wait    integer,
+    walked  text
+) WITHOUT ROWID;
+CREATE INDEX @joins_walked ON @joins (job) WHERE walked IS NOT NULL;
+
+-- Ends of jobs that others wait for, and that are not counted yet: a row for each commit, with a JSON list of jobs and
+-- states. Nearly always empty.
+CREATE TABLE @ends (
+    id   text PRIMARY KEY,
+    at   integer NOT NULL,
+    jobs text NOT NULL
+) WITHOUT ROWID;
 
 -- Requests to running jobs: pause or cancel. Nearly always empty.
 CREATE TABLE @controls (

@@ -263,23 +263,35 @@ UPDATE @jobs SET state = 'paused', version = version + 1, reason = :reason WHERE
 RETURNING version, run_at
 
 -- ## resume_job
--- Let a paused job go on: it lines up, or waits for its time.
-UPDATE @jobs SET state = CASE WHEN :waits THEN 'scheduled' ELSE 'pending' END, version = version + 1, reason = NULL
+-- Let a paused job go on: it lines up, or waits for other jobs or for its time.
+UPDATE @jobs SET state = CASE WHEN :blocks THEN 'blocked' WHEN :waits THEN 'scheduled' ELSE 'pending' END,
+    version = version + 1, reason = NULL
 WHERE id = :job
 RETURNING version, run_at
 
 -- ## cancel_job
 -- End a job that no runner holds, or discard a dead letter.
 UPDATE @jobs SET state = 'cancelled', version = version + 1, reason = :reason, finished_at = :now WHERE id = :job
-RETURNING version, run_at
+RETURNING version, run_at, awaited
+
+-- ## end_parent
+-- End a job whose children are over. If its own code has returned, its result is there.
+UPDATE @jobs SET
+    state = CAST(:state AS text), version = version + 1, reason = CAST(:reason AS text), error = CAST(:error AS text),
+    result = CASE WHEN CAST(:state AS text) = 'completed' THEN coalesce(result, 'null') ELSE result END,
+    finished_at = :now
+WHERE id = :job
+RETURNING version, awaited
 
 -- ## revive
 -- Reset the budgets of a finished job; the epoch rises, so that nothing older can write. For a job that never started,
--- `expires` counts from now. A request that came too late for an earlier attempt does not apply to this one.
+-- `expires` counts from now. A request that came too late for an earlier attempt does not apply to this one. A parent
+-- whose own code has returned keeps its result while it waits for its children.
 DELETE FROM @controls WHERE job = :job;
 UPDATE @jobs SET
-    state = CASE WHEN :waits THEN 'scheduled' ELSE 'pending' END, version = version + 1,
-    epoch = epoch + 1, errors = 0, crashes = 0, losses = 0, reason = NULL, finished_at = NULL, result = NULL,
+    state = CASE WHEN :blocks THEN 'blocked' WHEN :waits THEN 'scheduled' ELSE 'pending' END, version = version + 1,
+    epoch = epoch + 1, errors = 0, crashes = 0, losses = 0, reason = NULL, finished_at = NULL,
+    result = CASE WHEN :blocks THEN result END,
     lane = :lane,
     run_at = :now + CASE WHEN started_at IS NULL THEN coalesce(CAST(:wait AS bigint), 0) ELSE CAST(:wait AS bigint) END
 WHERE id = :job
@@ -712,12 +724,14 @@ DELETE FROM @duties WHERE name = :name AND holder = :holder
 
 -- ## next_due
 -- Return when the next scheduled job and the next gate are due, in microseconds from now; whether any job is held
--- before a gate; and the store's clock.
+-- before a gate; the store's clock; whether ends are noted that are not counted; and whether families are steered.
 SELECT
     (SELECT due_at - :now FROM @parked WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
     (SELECT due_at - :now FROM @gates WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
     (SELECT count(*) FROM (SELECT 1 FROM @parked WHERE gate IS NOT NULL LIMIT 1) AS held),
-    :now
+    :now,
+    (SELECT count(*) FROM (SELECT 1 FROM @ends LIMIT 1) AS noted),
+    (SELECT count(*) FROM (SELECT 1 FROM @joins WHERE walked IS NOT NULL LIMIT 1) AS walks)
 
 -- ── a clock that was set back ──────────────────────────────────────────────────────────────────────
 
@@ -1439,7 +1453,19 @@ DELETE FROM @slots WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1
 DELETE FROM @sequences WHERE job >= :first AND job <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @sequences.job);
 DELETE FROM @controls WHERE job >= :first AND job <= :last
-    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @controls.job)
+    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @controls.job);
+DELETE FROM @joins WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @joins.job);
+DELETE FROM @edges WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @edges.job);
+DELETE FROM @edges WHERE dependent >= :first AND dependent <= :last
+    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @edges.dependent)
+
+-- ## not_needed
+-- part
+-- No job needs it that is not over, and it has no parent: children leave after that, by their own time.
+(parent IS NULL OR NOT EXISTS (SELECT 1 FROM @jobs p WHERE p.id = @jobs.parent))
+AND (NOT awaited OR NOT EXISTS (
+    SELECT 1 FROM @edges e JOIN @jobs d ON d.id = e.dependent
+    WHERE e.job = @jobs.id AND d.state NOT IN ('completed', 'failed', 'cancelled')))
 
 -- ## note_forgotten
 -- Note the newest job that retention removed.
@@ -1604,3 +1630,120 @@ SELECT place FROM @readers WHERE name = :name
 -- ## enter_reader
 -- Enter a durable reader, unless it is known.
 INSERT INTO @readers (name, place, moved_at) VALUES (:name, :place, :now) ON CONFLICT (name) DO NOTHING
+
+-- ── joins ──────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## awaited_among
+-- Return which of these jobs others wait for.
+-- rows: job uuid
+SELECT j.id FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job AND j.awaited
+
+-- ## note_ends
+-- Note ends of jobs that others wait for, until they are counted.
+INSERT INTO @ends (id, at, jobs) VALUES (:id, :now, :jobs)
+
+-- ## forget_ends
+-- Forget ends that were counted.
+-- rows: id uuid
+DELETE FROM @ends WHERE id IN (SELECT r.id FROM {rows})
+
+-- ## put_edges
+-- Store who needs an end of whom.
+-- rows: job uuid, dependent uuid, needs text, met int
+INSERT INTO @edges (job, dependent, needs, met)
+SELECT r.job, r.dependent, r.needs, r.met <> 0 FROM {rows} WHERE true
+ON CONFLICT (job, dependent) DO NOTHING
+
+-- ## put_joins
+-- Store for how much new jobs wait.
+-- rows: job uuid, missing int, open int, phase text, wait bigint
+INSERT INTO @joins (job, missing, open, total, phase, wait)
+SELECT r.job, r.missing, r.open, r.open, r.phase, r.wait FROM {rows} WHERE true
+ON CONFLICT (job) DO NOTHING
+
+-- ## parents_of
+-- Return the parents of jobs that have one.
+-- rows: job uuid
+SELECT j.id, j.parent FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job AND j.parent IS NOT NULL
+
+-- ## barred_by
+-- Return blocked jobs that need another end of a job than the one that it had, with that job and its state.
+-- rows: job uuid
+SELECT e.dependent, e.job, j.state FROM {rows} CROSS JOIN @jobs j CROSS JOIN @edges e CROSS JOIN @parked p
+WHERE j.id = r.job AND j.state IN ('completed', 'failed', 'cancelled') AND e.job = r.job AND NOT e.met
+    AND e.needs NOT IN (j.state, 'over') AND p.job = e.dependent AND p.state = 'blocked' AND p.gate IS NULL
+ORDER BY e.dependent LIMIT :limit
+
+-- ## waiting_among
+-- Return which of these jobs are blocked because they wait for others.
+-- rows: job uuid
+SELECT p.job FROM {rows} CROSS JOIN @parked p
+WHERE p.job = r.job AND p.state = 'blocked' AND p.gate IS NULL AND p.due_at IS NULL
+
+-- ## schedule_waiting
+-- Let jobs that have nothing left to wait for wait for their time.
+-- rows: job uuid, due_at bigint
+UPDATE @parked SET state = 'scheduled', due_at = r.due_at, since = :now, place = 0 FROM {rows} WHERE @parked.job = r.job;
+UPDATE @jobs SET state = 'scheduled', version = version + 1, run_at = r.due_at, reason = NULL
+FROM {rows} WHERE @jobs.id = r.job
+
+-- ## block_again
+-- Let a job that is over wait for others again.
+DELETE FROM @controls WHERE job = :job;
+UPDATE @jobs SET state = 'blocked', version = version + 1, epoch = epoch + 1, errors = 0, crashes = 0, losses = 0,
+    reason = :reason, finished_at = NULL
+WHERE id = :job
+RETURNING version
+
+-- ## add_to_joins
+-- Count new children of jobs that are there already; return what is requested of their families.
+-- rows: job uuid, more int
+INSERT INTO @joins (job, open, total) SELECT r.job, r.more, r.more FROM {rows} WHERE true
+ON CONFLICT (job) DO UPDATE SET open = @joins.open + excluded.open, total = @joins.total + excluded.total
+RETURNING job, asked
+
+-- ## recount_missing
+-- Count again how many edges of a job are not met: what it needed may have been removed since.
+UPDATE @joins SET missing = (SELECT count(*) FROM @edges e WHERE e.dependent = @joins.job AND NOT e.met) WHERE job = :job
+RETURNING missing
+
+-- ## parent_of
+-- Return the parent of a job, if it is there.
+SELECT p.id FROM @jobs j JOIN @jobs p ON p.id = j.parent WHERE j.id = :job
+
+-- ## barring
+-- Return a job that is over, and did not give a job what it needs.
+SELECT e.job, j.state FROM @edges e CROSS JOIN @jobs j
+WHERE e.dependent = :job AND NOT e.met AND j.id = e.job AND j.state IN ('completed', 'failed', 'cancelled')
+    AND e.needs NOT IN (j.state, 'over')
+ORDER BY e.job LIMIT 1
+
+-- ## ask_family
+-- Begin to do what a user requests to all children of a job.
+UPDATE @joins SET asked = :asked, walked = :first WHERE job = :job AND total > 0
+
+-- ## ask_family_no_more
+-- Forget what was requested of a family.
+UPDATE @joins SET asked = NULL, walked = NULL WHERE job = :job AND asked IS NOT NULL
+
+-- ## steered_family
+-- Return a family to which something is done, and up to which child it was; that of one parent, if it is given.
+SELECT job, asked, walked FROM @joins WHERE walked IS NOT NULL AND job = coalesce(:job, job) ORDER BY job LIMIT 1
+
+-- ## walk_on
+-- Write up to which child of a family something was done; without one it is done. No row: something else is requested.
+UPDATE @joins SET walked = :walked, asked = CASE WHEN CAST(:keeps AS integer) > 0 THEN asked END
+WHERE job = :job AND asked = :asked AND walked = :before
+RETURNING job
+
+-- ## set_skipped
+-- Write whether a job was skipped.
+UPDATE @joins SET skipped = (:skipped > 0) WHERE job = :job
+
+-- ## join_of
+-- Return for what a job waits.
+SELECT job, missing, open, failed, total, skipped, asked, phase, wait FROM @joins WHERE job = :job
+
+-- ## children_of
+-- Return children of a job in the order of their ids.
+SELECT id, state FROM @jobs WHERE parent = :parent AND id > :after ORDER BY id LIMIT :limit

@@ -59,6 +59,27 @@ WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
 ON CONFLICT (id) DO NOTHING;
 INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM @jobs WHERE id = :id AND changes() > 0
 
+-- ## enqueue_family
+-- Insert jobs of which others wait for some, or that wait themselves: as `enqueue` does. Those with a reason are blocked.
+-- tells now
+-- rows: id uuid, lane int, arguments text, run_at bigint, delay bigint, options text, tenant text, tags text, parent uuid, awaited int, reason text
+INSERT INTO @jobs (id, lane, seq, created_at, run_at, state, reason, arguments, options, tenant, tags, parent, awaited)
+SELECT r.id, r.lane, max(:now, 1 + coalesce((SELECT max(seq) FROM @ready WHERE lane = r.lane), 0)) + r.ordinal,
+    :now, coalesce(r.run_at, CASE WHEN r.reason IS NULL THEN :now + r.delay END),
+    CASE WHEN r.reason IS NOT NULL THEN 'blocked' WHEN coalesce(r.run_at, :now + r.delay) > :now THEN 'scheduled'
+        ELSE 'pending' END,
+    r.reason, r.arguments, r.options, r.tenant, r.tags, r.parent, r.awaited
+FROM {rows}
+WHERE abs(:now / 1000 - :made_at) < :tolerance / 1000
+ON CONFLICT (id) DO NOTHING;
+{line_up_new};
+INSERT INTO @parked (job, state, due_at, since, place, lane)
+SELECT j.id, j.state, CASE j.state WHEN 'scheduled' THEN j.run_at END, :now,
+    CASE WHEN j.state = 'scheduled' AND r.run_at IS NULL THEN 0 END, j.lane
+FROM {rows} CROSS JOIN @jobs j ON j.id = r.id
+WHERE j.state IN ('scheduled', 'blocked') AND NOT EXISTS (SELECT 1 FROM @leases WHERE job = j.id)
+ON CONFLICT (job) DO NOTHING
+
 -- ## filled_lanes
 -- Return lanes that hold jobs, with the positions of their heads: two steps of an index for each, however many lanes
 -- there are.
@@ -273,8 +294,9 @@ SELECT 1
 
 -- ## complete
 -- End leases of one runner and one epoch and write results; return how many leases there were, how many jobs were
--- written, and when. The name of the worker is stored as the reason, unless its runner is no longer registered. A leased job
--- exists, so nothing is ever inserted: UPDATE with FROM copies all rows first, and takes half as long again.
+-- written, when, and whether any job waits for another. The name of the worker is stored as the reason, unless its runner
+-- is no longer registered. A leased job exists, so nothing is ever inserted: UPDATE with FROM copies all rows first, and
+-- takes half as long again.
 -- pairs: job uuid, result text
 INSERT INTO @jobs (id, epoch, result, started_at, finished_at, state, lane, seq, created_at, arguments)
 SELECT r.job, :epoch, r.result, l.claimed_at, :now, 'completed', 0, 0, 0, ''
@@ -284,7 +306,7 @@ ON CONFLICT (id) DO UPDATE SET
     reason = (SELECT worker FROM @runners WHERE id = :runner),
     started_at = coalesce(started_at, excluded.started_at), finished_at = excluded.finished_at;
 DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
-SELECT changes(), changes(), :now
+SELECT changes(), changes(), :now, EXISTS (SELECT 1 FROM @joins)
 
 -- ## end_leases
 -- End leases of one runner; return of each the job, the version that it will have, when it was claimed, and for how long
@@ -455,7 +477,7 @@ CASE WHEN substr(j.arguments, 1, 1) = '{' AND json_type(j.arguments, :keys) IN (
 -- Remove jobs that are over, unless they were retried meanwhile; return a row for each.
 -- pairs: job uuid, finished_at bigint
 DELETE FROM @jobs WHERE id IN (SELECT r.job FROM {rows}) AND (id, finished_at) IN (SELECT r.job, r.finished_at FROM {rows})
-    AND state IN ('completed', 'failed', 'cancelled') AND parent IS NULL
+    AND state IN ('completed', 'failed', 'cancelled') AND {not_needed}
 RETURNING 1
 
 -- ## drop_logs
@@ -629,3 +651,55 @@ DELETE FROM @watchers WHERE until <= :now RETURNING name
 -- ## forget_readers
 -- Forget durable readers that no process moved for long.
 DELETE FROM @readers WHERE moved_at < :before
+
+-- ── joins ──────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## await_jobs
+-- Mark jobs as awaited; return their states.
+-- rows: job uuid
+UPDATE @jobs SET awaited = true WHERE id IN (SELECT r.job FROM {rows}) AND NOT awaited;
+SELECT j.id, j.state FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
+-- ## take_ends
+-- Return some ends that are not counted yet.
+SELECT id, jobs FROM @ends ORDER BY id LIMIT :limit
+
+-- ## meet_edges
+-- Mark edges that ends of jobs meet; return them.
+-- rows: job uuid, state text
+-- picks
+SELECT json_group_array(json_array(dependent, job)) FROM (
+    SELECT e.dependent, e.job FROM {rows} CROSS JOIN @edges e
+    WHERE e.job = r.job AND NOT e.met AND e.needs IN (r.state, 'over') LIMIT :limit);
+UPDATE @edges SET met = true WHERE (job, dependent) IN (
+    SELECT json_extract(value, '$[1]'), json_extract(value, '$[0]') FROM json_each(:picked))
+
+-- ## count_joins
+-- Count; return what the joins wait for now.
+-- rows: job uuid, met int, ended int, failed int
+UPDATE @joins SET missing = missing - r.met, open = open - r.ended, failed = @joins.failed + r.failed
+FROM {rows} WHERE @joins.job = r.job
+RETURNING job, missing, open, failed, total, skipped, asked, phase, wait
+
+-- ## hold_lease
+-- Return the lease of an attempt. No row: it has none.
+SELECT job FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner
+
+-- ## lock_family
+-- Return the join of a job, and that of its parent.
+SELECT job, missing, open, failed, total, skipped, asked, phase, wait FROM @joins WHERE job = :job OR job = (SELECT parent FROM @jobs WHERE id = :job) ORDER BY job
+
+-- ## lock_jobs
+-- Return jobs, which no other process changes until the end of this transaction.
+-- rows: job uuid
+SELECT j.id AS job, j.state, j.run_at, :now AS now FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
+-- ## line_up_waiting
+-- Line up jobs that have nothing left to wait for. That is their time, from which their waiting is measured.
+-- rows: job uuid
+DELETE FROM @parked WHERE job IN (SELECT r.job FROM {rows});
+UPDATE @jobs SET state = 'pending', version = version + 1, reason = NULL, run_at = :now,
+    seq = max(:now, 1 + coalesce((SELECT max(ready.seq) FROM @ready ready WHERE ready.lane = @jobs.lane), 0)) + r.ordinal
+FROM {rows} WHERE id = r.job;
+INSERT INTO @ready (lane, seq, job)
+SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job

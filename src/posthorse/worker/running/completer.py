@@ -62,6 +62,7 @@ from posthorse.worker.base.trial_write import takes_writes
 from posthorse.worker.running.end_lines import EndLines, log_failure
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.job_logs import NO_LOGS, JobLogs
+from posthorse.worker.running.releaser import Releaser
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.settler import Settler, unstorable
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
@@ -119,6 +120,7 @@ class Completer:
         """Total length of the waiting results, in characters."""
         self._under_way: list[Completed] = []
         self._settler = Settler(store, self._insist)
+        self._releaser = Releaser(store)
         self._settling: dict[asyncio.Task[None], str] = {}
         self._has_some = asyncio.Event()
         self._is_closing = False
@@ -164,6 +166,7 @@ class Completer:
                 await self._complete(self._under_way, await self._logged([each.running for each in self._under_way]))
                 self._under_way = []
                 self._ended.wake()
+        await self._releaser.close()
 
     async def close(self) -> None:
         """Wait for the outcomes that are being written one by one, then let `run` end."""
@@ -292,11 +295,14 @@ class Completer:
             told = self._telling.of_completed([each.running for each in batch])
         try:
             completing = after_logs(self._runner.id, logs, complete(self._runner.id, completions, told))
-            refused = await self._insist(lambda: self._store.arun(completing))
+            written = await self._insist(lambda: self._store.arun(completing))
         except Exception as error:
             await self._complete_in_parts(batch, logs, error)
         else:
             failpoint("after_completion")
+            refused = None if written is None else written.refused
+            if written is not None and written.has_noted:
+                self._releaser.wake()
             if refused:
                 for each in batch:
                     if each.running.claimed.job in refused:
