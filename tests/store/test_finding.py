@@ -158,8 +158,8 @@ def jobs(yard: Yard) -> dict[str, NewJob]:
             yard.settle(attempt, Raised(error), policy=Policy(max_attempts=1), cause=GROUPS[is_late])
         elif number % 4 == 2:
             yard.fail(attempt, attempts=5)
-    for job in newest_rows(yard.store, "state:pending", limit=12):
-        yard.ask(job.id, "cancel" if int(job.id[-1], 16) % 2 else "pause")
+    for number, job in enumerate(newest_rows(yard.store, "state:pending", limit=12)):
+        yard.ask(job.id, "cancel" if number % 2 else "pause")
     yard.audit()
     return {job.id: job for job in (*made[:45], *later)}
 

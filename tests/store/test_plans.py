@@ -16,7 +16,7 @@ from posthorse.rules.search.ways import plan as way_of
 from posthorse.store.base import BoundQuery
 from posthorse.store.operations.claim import few_of_each
 from posthorse.store.operations.finding import Route, look, tally
-from posthorse.store.postgres.connections import LOCAL_SETTINGS, SESSION
+from posthorse.store.postgres.connections import LOCAL_PLANNING, LOCAL_SETTINGS, SESSION
 from posthorse.store.postgres.statements import dialect
 from posthorse.store.queries import Queries, Row, Value, rows_as_arrays
 from posthorse.store.sqlite.backend import SqliteBackend
@@ -303,10 +303,16 @@ OF_A_WAY: dict[str, Value] = {
 
 @pytest.mark.parametrize("direction", ["newest", "oldest"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_way_of_finding_jobs_goes_by_its_index(planned: psycopg.Connection[Any], way: str, direction: str) -> None:
+@pytest.mark.parametrize("judged", ["kind_is", "state_is_over"])
+def test_a_way_of_finding_jobs_goes_by_its_index(
+    planned: psycopg.Connection[Any], way: str, direction: str, judged: str
+) -> None:
+    name = f"jobs_found {way} {direction} {judged}"
+    assert Queries(dialect("posthorse"))[name].goes_by_key
     planned.execute("RESET ALL")
-    planned.execute(SESSION)
-    plan = plan_of(planned, f"jobs_found {way} {direction} kind_is", rows=3, batch=None, more=OF_A_WAY)
+    with planned.transaction():
+        planned.execute(f"SET LOCAL statement_timeout = 0{LOCAL_PLANNING}".encode())
+        plan = plan_of(planned, name, rows=3, batch=None, more=OF_A_WAY)
     used = {node["Index Name"] for node, _ in walk(plan) if "Index Name" in node}
     assert WAYS[way] in used
     for node, _ in walk(plan):

@@ -13,6 +13,8 @@ dialects; a block of the same name in `sqlite.sql` or `postgres.sql` overrides i
                     a unique id or number: SQLite parses these in a third of the time
                     In a block marked `-- row by row` each statement runs once for each row, whose columns
                     are parameters in the place of `r.job`: SQLite writes long texts so at half the cost
+                    In a look, a block marked `-- by key` runs with the planner configured as for our writes: without
+                    reading whole tables. Looks that sum up are planned as the server likes
     {other}         is the statement of the block of that name, or a piece of one where that block is marked `-- part`
 
 A statement that finds jobs is composed when it is first used. Its name says of what: `jobs_found by_lane newest
@@ -52,7 +54,7 @@ _TABLE = re.compile(r"(?<![\w@])@([a-z_]+)\b")
 _BLOCK = re.compile(r"^-- ## (\w+)\n", re.MULTILINE)
 _COLUMNS = re.compile(r"^-- (rows|pairs): (.+)$", re.MULTILINE)
 _PART = re.compile(r"^-- part$", re.MULTILINE)
-_PICKS, _TELLS_NOW, _ROW_BY_ROW = _MARKS = "picks", "tells now", "row by row"
+_PICKS, _TELLS_NOW, _ROW_BY_ROW, _BY_KEY = _MARKS = "picks", "tells now", "row by row", "by key"
 _COMMENT = re.compile(r"--[^\n]*")
 _OTHER = re.compile(r"\{(?!rows\})([a-z_]+)\}")
 _OF_ROW = re.compile(r"\br\.([a-z_]+)\b")
@@ -107,6 +109,8 @@ class Query(msgspec.Struct, frozen=True):
     """Whether :now is the result."""
     is_row_by_row: bool
     """Whether its statements run once for each row."""
+    goes_by_key: bool
+    """Whether a look reaches rows by key, so that statistics must not lead PostgreSQL's planner elsewhere."""
     takes: frozenset[str]
     """The names of all parameters of its statements."""
 
@@ -222,6 +226,7 @@ class Queries:
             picks=_PICKS in comments,
             tells_now=_TELLS_NOW in comments,
             is_row_by_row=_ROW_BY_ROW in comments,
+            goes_by_key=_BY_KEY in comments,
             takes=frozenset(name for statement in statements for name in statement.names),
         )
 

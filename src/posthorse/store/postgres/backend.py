@@ -28,6 +28,8 @@ from posthorse.store.looks import Places, TimeAllowed
 from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.patience import LONG_WAIT, Retries, pause
 from posthorse.store.postgres.connections import (
+    LOCAL_MEANING,
+    LOCAL_PLANNING,
     LOCAL_SETTINGS,
     AsyncConnection,
     Connection,
@@ -369,11 +371,13 @@ class PostgresBackend:
             # In a transaction, so that the time limit of its statements holds behind a pooler, too.
             with kept as (connection, execute), connection.transaction():
                 if self._server.is_pooled or not self._server.may_run_alone:
-                    connection.execute(LOCAL_SETTINGS)
+                    connection.execute(LOCAL_MEANING)
 
                 def execute_in_time(wanted: BoundQuery) -> Rows:
                     milliseconds = max(1, math.ceil(time.left * 1000))
-                    connection.execute(f"SET LOCAL statement_timeout = {milliseconds}".encode(), prepare=False)
+                    planning = LOCAL_PLANNING if self.queries[wanted.query].goes_by_key else ""
+                    settings = f"SET LOCAL statement_timeout = {milliseconds}{planning}"
+                    connection.execute(settings.encode(), prepare=False)
                     return execute(wanted)
 
                 return drive(operation, time.within(execute_in_time))

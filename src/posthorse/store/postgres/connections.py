@@ -106,19 +106,26 @@ def session_settings(server_version: int, *, is_planned: bool) -> bytes:
     return f"{_BEGIN}{sets}; {planning}SELECT {DURABLE.format('false')}; END".encode()
 
 
-_OF_A_TRANSACTION = {
-    name: value
-    for name, value in {**_MEANING, **_PLANNING}.items()
-    if not name.startswith("default_transaction") and name != "idle_session_timeout"
-}
-LOCAL_SETTINGS = "".join(
-    (
-        f"{SET_MODE}SELECT ",
-        *(f"set_config('{name}', '{value}', true), " for name, value in _OF_A_TRANSACTION.items()),
-        DURABLE.format("true"),
+def _local(settings: dict[str, str]) -> bytes:
+    """Return a statement that sets the settings for one transaction."""
+    sets = "".join(
+        f"set_config('{name}', '{value}', true), "
+        for name, value in settings.items()
+        if not name.startswith("default_transaction") and name != "idle_session_timeout"
     )
-).encode()
-"""The same settings behind a pooler, where they apply to a transaction, and nothing is prepared."""
+    return f"{SET_MODE}SELECT {sets}{DURABLE.format('true')}".encode()
+
+
+LOCAL_SETTINGS = _local({**_MEANING, **_PLANNING})
+"""The settings of our sessions for one transaction, behind a pooler, where nothing is prepared."""
+
+LOCAL_MEANING = _local(_MEANING)
+"""The same without those of the planner, for looks."""
+
+LOCAL_PLANNING = "; SET LOCAL plan_cache_mode = force_generic_plan" + "".join(
+    f"; SET LOCAL {name} = {value}" for name, value in _PLANNING.items()
+)
+"""Added to another statement: configures the planner for the rest of a transaction."""
 
 
 def conninfo(url: str) -> str:

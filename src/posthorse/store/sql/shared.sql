@@ -1100,6 +1100,7 @@ SELECT count(*) FROM @leases
 
 -- ## jobs_found
 -- part
+-- by key
 -- Return the jobs of a way that meet the conditions, each with its place on the way; the last job that was looked at,
 -- and how many were. If no job meets them, there is one row without a job.
 WITH few AS MATERIALIZED ({way}),
@@ -1118,6 +1119,7 @@ ORDER BY matching.at {order}, matching.id {order}
 
 -- ## jobs_counted
 -- part
+-- by key
 -- Return how many jobs of a way meet the conditions, the last job that was looked at, and how many were.
 WITH few AS MATERIALIZED ({way}),
 last AS MATERIALIZED (SELECT few.id, few.at FROM few ORDER BY few.at {opposite}, few.id {opposite} LIMIT 1)
