@@ -26,7 +26,7 @@ SLOWER = 50
 
 PACES = (
     *("prefetch", "start_time", "news_interval", "request_interval"),
-    *("admission_interval", "log_check_interval", "lock_check_interval", "tallies_interval"),
+    *("admission_interval", "log_check_interval", "lock_check_interval", "tallies_interval", "end_lines_interval"),
 )
 """Intervals on the clock, which valgrind does not slow down: they would pass that much more often for each job."""
 

@@ -223,7 +223,7 @@ def test_no_message_of_an_error_leaves_its_codec(store_url: str) -> None:
 
 def test_beyond_a_thousand_series_the_rest_is_counted_together(app: ph.Posthorse) -> None:
     tallying = Tallying(app.store, "runner", {})
-    tallying.ended([running(number) for number in range(1_200)])
+    tallying.ended([running(number) for number in range(1_200)], ())
     written = tallying.take()
     assert written is not None
     assert len(written.tallies) == 1_001
@@ -237,7 +237,7 @@ def test_beyond_a_thousand_one_of_eight_stands_for_eight(app: ph.Posthorse) -> N
     left = [running(1, took) for took in seconds]
     while left:
         size = draw.randint(1, 90)
-        tallying.completed(left[:size])
+        tallying.ended(left[:size])
         del left[:size]
     written = tallying.take()
     assert written is not None
@@ -262,7 +262,7 @@ def test_a_job_that_runs_is_counted_as_started_once(app: ph.Posthorse) -> None:
     assert [(row.happened, row.times) for row in first.tallies] == [("started", 1)]
     assert tallying.take() is None
     jobs.clear()
-    tallying.completed([job, running(1)])
+    tallying.ended([job, running(1)])
     last = tallying.take()
     assert last is not None
     assert [(row.happened, row.times) for row in last.tallies] == [("completed", 2), ("started", 1)]

@@ -229,6 +229,7 @@ class Completed:
 
     def __init__(self, number: int) -> None:
         self.label = JobLabel.of(str(number), "mail", 1, None)
+        self.label_without_attempt = JobLabel.without_attempt(str(number), "mail", 1, None)
 
 
 def completed(*numbers: int) -> list[RunningJob]:

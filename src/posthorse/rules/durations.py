@@ -50,6 +50,9 @@ def as_text(span: timedelta) -> str:
 
 def lasted(seconds: float) -> str:
     """Return how long something took, as all messages show it: "<1ms", "250ms", "1m30s"; never negative."""
+    if 1e-6 <= seconds < 0.999:  # as most jobs, and without the cost of a timedelta
+        milliseconds = round(seconds * 1000)
+        return f"{milliseconds}ms" if milliseconds else "<1ms"
     text = as_text(timedelta(seconds=max(0.0, seconds)))
     return "<1ms" if text == "0ms" else text
 

@@ -140,11 +140,13 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str | None = None
 
     def __post_init__(self) -> None:
-        set_field = msgspec.structs.force_setattr
-        set_field(self, "type", one_line(self.type, MAX_TYPE))
-        set_field(self, "message", storable(self.message, MAX_MESSAGE))
-        if self.traceback is not None:
-            set_field(self, "traceback", storable(self.traceback, MAX_TRACEBACK))
+        # Most texts stay as they are.
+        if (name := one_line(self.type, MAX_TYPE)) is not self.type:
+            msgspec.structs.force_setattr(self, "type", name)
+        if (message := storable(self.message, MAX_MESSAGE)) is not self.message:
+            msgspec.structs.force_setattr(self, "message", message)
+        if self.traceback is not None and (trace := storable(self.traceback, MAX_TRACEBACK)) is not self.traceback:
+            msgspec.structs.force_setattr(self, "traceback", trace)
 
     def encode(self) -> str:
         """Return the stored JSON form."""

@@ -114,6 +114,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     step_pause: float = 1.0
     """By this the waits between the tries of a step are multiplied: by 0 in tests of applications."""
 
+    end_lines_interval: float = 1.0
+    """Of the jobs that complete within this time only the first have a line in the log of their worker."""
+
     logs_interval: float = 1.0
     """Time between two writes of what jobs log. A runner that is killed loses what they logged since."""
 

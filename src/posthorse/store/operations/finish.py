@@ -68,14 +68,15 @@ class Settlement(NamedTuple):
 
 
 class EndedLease(NamedTuple):
-    """A lease that this transaction ended: the version that its job will have, and how long it was held, in
-    microseconds.
+    """A lease that this transaction ended: the version that its job will have, how long it was held, in microseconds,
+    and the lane that its job has now.
     """
 
     job: str
     version: int
     claimed_at: int
     took: int
+    lane: int
 
 
 class Completion(NamedTuple):
@@ -226,7 +227,9 @@ def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
         [_row(each, number, lease) for each, number, lease in ended],
         {each.attempt.job: each.transition.state for each, *_ in ended},
     )
-    for each, _, lease in ended:
+    for each, number, lease in ended:
+        if number != lease.lane:
+            yield query("change_lane", job=lease.job, lane=number)
         if each.transition.state is State.PENDING:
             yield query("admit", job=lease.job)
         elif (until := each.transition.until) is not None:

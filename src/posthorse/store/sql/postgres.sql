@@ -358,8 +358,8 @@ WITH ending AS MATERIALIZED (
 SELECT (SELECT count(*) FROM ended), count(*), :now, count(*) FILTER (WHERE awaited) FROM written
 
 -- ## end_leases
--- End leases of one runner; return of each the job, the version that it will have, when it was claimed, and for how long
--- the lease was held. No row: another process ended the lease. While it is leased, only its holder writes the job.
+-- End leases of one runner; return of each the job, the version that it will have, when it was claimed, for how long the
+-- lease was held, and the lane of the job. No row: another process ended the lease. While it is leased, only its holder writes the job.
 -- pairs: job uuid, epoch int
 WITH ending AS MATERIALIZED (
     SELECT l.place FROM {rows}
@@ -369,8 +369,8 @@ WITH ending AS MATERIALIZED (
 ), ended AS (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, claimed_at
 )
-SELECT ended.job, j.version + 2 AS version, ended.claimed_at, :now - ended.claimed_at AS took
-FROM ended CROSS JOIN LATERAL (SELECT version FROM @jobs WHERE id = ended.job OFFSET 0) AS j
+SELECT ended.job, j.version + 2 AS version, ended.claimed_at, :now - ended.claimed_at AS took, j.lane
+FROM ended CROSS JOIN LATERAL (SELECT version, lane FROM @jobs WHERE id = ended.job OFFSET 0) AS j
 
 -- ## settle
 -- Write how attempts ended whose leases were ended: the jobs, their places if they are set aside, and the events; tell

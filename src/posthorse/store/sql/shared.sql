@@ -252,10 +252,14 @@ SELECT j.id, j.finished_at FROM {rows} JOIN @jobs j ON j.id = r.job AND j.epoch 
 -- part
 -- Set how an attempt ended. Empty texts and a wait of 0 are missing ones.
 state = r.state, epoch = r.epoch, version = r.version, errors = r.errors, crashes = r.crashes,
-losses = r.interruptions, reason = nullif(r.reason, ''), lane = r.lane,
+losses = r.interruptions, reason = nullif(r.reason, ''),
 error = coalesce(nullif(r.error, ''), @jobs.error), result = nullif(r.result, ''),
 run_at = CASE WHEN r.wait > 0 THEN :now + r.wait ELSE run_at END,
 started_at = coalesce(started_at, r.claimed_at), finished_at = CASE WHEN r.is_final > 0 THEN :now END
+
+-- ## change_lane
+-- Move a job to another lane.
+UPDATE @jobs SET lane = :lane WHERE id = :job
 
 -- ## pause_job
 -- Set a job aside that no runner holds, until it is resumed.

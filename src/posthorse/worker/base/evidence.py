@@ -33,9 +33,9 @@ def evidence_of(
         told = _printed(error, trace)
     except BaseException:
         told = "".join(traceback.format_tb(trace)) + "<the error itself cannot be shown>"
-    return JobError(
-        type=full_name_of(type(named)), message=message_of(named), traceback=storable(told, longest_traceback)
-    )
+    if longest_traceback < MAX_TRACEBACK:
+        told = storable(told, longest_traceback)
+    return JobError(type=full_name_of(type(named)), message=message_of(named), traceback=told)
 
 
 def _printed(error: BaseException, trace: TracebackType | None) -> str:

@@ -21,10 +21,11 @@ class JobLabel(str):
         label.fields = {"job_id": job, "kind": kind, "attempt": attempt, "tenant": tenant}
         return label
 
-    def without_attempt(self) -> JobLabel:
+    @classmethod
+    def without_attempt(cls, job: str, kind: str, attempt: int, tenant: str | None) -> JobLabel:
         """Name the job alone, for lines that tell the attempt themselves; the fields are the same."""
-        label = JobLabel(f"job {self.fields['job_id']} ({self.fields['kind']})")
-        label.fields = self.fields
+        label = cls(f"job {job} ({kind})")
+        label.fields = {"job_id": job, "kind": kind, "attempt": attempt, "tenant": tenant}
         return label
 
 

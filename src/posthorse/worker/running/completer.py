@@ -98,7 +98,7 @@ class Completer:
         logs: JobLogs | None = None,
     ) -> None:
         self._logs = logs
-        self._end_lines = EndLines()
+        self._end_lines = EndLines(store.tuning.end_lines_interval)
         self._store = store
         self._settings = settings
         self._runner = runner
@@ -202,7 +202,7 @@ class Completer:
             before = await self._insist(lambda: self._store.aread(unfit_in_a_row(claimed.job))) or 0
             outcome = Unfit(outcome.detail, 1 + before)
         transition = decide(spent, outcome, self._policy(running), chance=random.random())
-        seconds = monotonic() - running.began
+        seconds = running.seconds = monotonic() - running.began
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
         stored, group = transition, None
         if (error := transition.error) is not None:
@@ -241,7 +241,7 @@ class Completer:
             await self._leave([running.gates])
         how = cast("Ending", type(outcome).__name__.lower())
         if applied:
-            self._tallying.ended((running,), what_happened(how, transition.state), seconds=seconds)
+            self._tallying.ended((running,), what_happened(how, transition.state))
             if group is not None:
                 self._tallying.failed(claimed.job, group)
         if applied and self._emitter.ended:
@@ -309,7 +309,7 @@ class Completer:
                         log.warning(TAKEN_OVER, each.running.label)
             if refused is not None:
                 applied = [each.running for each in batch if not refused or each.running.claimed.job not in refused]
-                self._tallying.completed(applied)
+                self._tallying.ended(applied)
                 self._end_lines.completed(applied)
                 if self._emitter.ended:
                     self._tell_of_returned(applied)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Sequence
+from functools import cache
 
 from posthorse.clock import monotonic
 from posthorse.rules.durations import lasted
 from posthorse.rules.lifecycle import Transition
+from posthorse.rules.tuning import DEFAULTS
 from posthorse.rules.values.texts import one_line
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.settler import MAX_TOLD
@@ -16,7 +19,7 @@ from posthorse.worker.running.settler import MAX_TOLD
 log = logging.getLogger("posthorse.worker")
 
 MAX_LINES = 20
-"""Lines in a second; the other jobs are counted."""
+"""Lines in `Tuning.end_lines_interval`, a second; the other jobs are counted."""
 
 
 def log_failure(running: RunningJob, transition: Transition, seconds: float) -> None:
@@ -26,18 +29,34 @@ def log_failure(running: RunningJob, transition: Transition, seconds: float) -> 
     if error is None or not log.isEnabledFor(level):
         return
     what, _, why = (transition.reason or "failed").partition(": ")
-    label = running.label.without_attempt() if "attempt" in what else running.label
+    label = running.label_without_attempt if "attempt" in what else running.label
     message = one_line(error.message, MAX_TOLD)
     told = f"{error.type}: {message}" if message else error.type
     if why and why not in told:
         told += f" ({why})"
-    log.log(level, "%s: %s, after %s: %s", label, what, lasted(seconds), told)
+    _write(level, "%s: %s, after %s: %s", label, what, lasted(seconds), told)
+
+
+def _write(level: int, words: str, *args: object) -> None:
+    """Do as `log.log` does for a level that is enabled, without a search for the caller for each line."""
+    file, line, function = _place_of_caller()
+    log.handle(log.makeRecord(log.name, level, file, line, words, args, None, function))
+
+
+@cache
+def _place_of_caller() -> tuple[str, int, str]:
+    """Return where `_write` is called: its records come from there. There is one such place."""
+    here = inspect.currentframe()
+    writing = None if here is None else here.f_back
+    caller = None if writing is None else writing.f_back
+    return ("", 0, "") if caller is None else (caller.f_code.co_filename, caller.f_lineno, caller.f_code.co_name)
 
 
 class EndLines:
     """The lines of one runner. It belongs to the loop of the runner."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float = DEFAULTS.end_lines_interval) -> None:
+        self._interval = interval
         self._since = 0.0
         self._told = 0
         self._untold = 0
@@ -47,7 +66,7 @@ class EndLines:
         if not log.isEnabledFor(logging.INFO):
             return
         now = monotonic()
-        if now >= self._since + 1:
+        if now >= self._since + self._interval:
             self._since, self._told = now, 0
         room = MAX_LINES - self._told
         shown = jobs if len(jobs) <= room else jobs[:room]
@@ -56,7 +75,8 @@ class EndLines:
         self._told += len(shown)
         if len(jobs) > len(shown):
             if not self._untold:
-                asyncio.get_running_loop().call_later(max(0.0, self._since + 1 - now), self._tell_rest)
+                left = max(0.0, self._since + self._interval - now)
+                asyncio.get_running_loop().call_later(left, self._tell_rest)
             self._untold += len(jobs) - len(shown)
 
     def _tell_rest(self) -> None:

@@ -83,9 +83,15 @@ class RunningJob:
 
     @property
     def label(self) -> JobLabel:
-        """The job's name in the log."""
+        """The attempt's name in the log."""
         tenant = self.options.tenant or self.lane.tenant or None
         return JobLabel.of(self.claimed.job, self.kind.kind, self.claimed.errors + 1, tenant)
+
+    @property
+    def label_without_attempt(self) -> JobLabel:
+        """The job's name in lines of the log that tell the attempt themselves."""
+        tenant = self.options.tenant or self.lane.tenant or None
+        return JobLabel.without_attempt(self.claimed.job, self.kind.kind, self.claimed.errors + 1, tenant)
 
     @property
     def attempt(self) -> int:

@@ -56,4 +56,5 @@ def _has_had_programs() -> bool:
 def tells_of_signal(error: JobError) -> bool:
     """Return whether an error, or what caused it, is that a program died of SIGTERM or SIGINT."""
     told = f"{error.message}\n{error.traceback or ''}"
-    return any(words in told for words in _BY_PROGRAM) and _DIED_BY_SIGNAL.search(told) is not None
+    by_signal, by_status = _BY_PROGRAM
+    return (by_signal in told or by_status in told) and _DIED_BY_SIGNAL.search(told) is not None

@@ -41,7 +41,7 @@ SAMPLED = 8
 BATCH = 100
 """Jobs that are counted together, so that they share what a look costs."""
 
-COMPLETED: Sequence[Happened] = ("completed",)
+COMPLETED: tuple[Happened, ...] = ("completed",)
 
 Report = Callable[[Sequence[Counted]], object]
 """Receives what is written, whether or not the store takes it at once."""
@@ -131,38 +131,38 @@ class Tallying:
         self._by_lane: dict[tuple[int, str], Series] = {}
         self._by_name: dict[tuple[str, str, str], Series] = {}
         self._errors: dict[str, ErrorTally] = {}
-        self._completed: list[RunningJob] = []
-        """Jobs that completed and are counted together soon: a batch of the store may be of one."""
+        self._uncounted: dict[tuple[Happened, ...], list[RunningJob]] = {}
+        """Jobs that ended, by what happened, and are counted together soon: a batch of the store may be of one."""
         self._number = 0
         self._unwritten: Written | None = None
         """What could not be written, and perhaps was."""
 
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────
 
-    def completed(self, jobs: Sequence[RunningJob]) -> None:
-        """Count jobs that completed."""
-        self._completed += jobs
-        if len(self._completed) >= BATCH:
-            self._count_completed()
+    def ended(self, jobs: Sequence[RunningJob], happened: tuple[Happened, ...] = COMPLETED) -> None:
+        """Count ends, and starts that were not counted."""
+        waiting = self._uncounted.get(happened)
+        if waiting is None:
+            waiting = self._uncounted[happened] = []
+        waiting += jobs
+        if len(waiting) >= BATCH:
+            del self._uncounted[happened]
+            self._count_all(waiting, happened)
 
-    def _count_completed(self) -> None:
-        if self._completed:
-            jobs, self._completed = self._completed, []
-            self.ended(jobs, COMPLETED)
+    def _count_ended(self) -> None:
+        uncounted, self._uncounted = self._uncounted, {}
+        for happened, jobs in uncounted.items():
+            if jobs:
+                self._count_all(jobs, happened)
 
-    def ended(
-        self, jobs: Sequence[RunningJob], happened: Collection[Happened] = (), *, seconds: float | None = None
-    ) -> None:
-        """Count ends, and starts that were not counted. seconds: how long the attempts took, if they do not know.
-
-        A batch is mostly of one lane, which costs least.
-        """
+    def _count_all(self, jobs: Sequence[RunningJob], happened: Collection[Happened]) -> None:
+        """Count ends, and starts that were not counted. A batch is mostly of one lane, which costs least."""
         lanes = [*map(_lane_of, jobs)]
         if self._by_tenant or lanes.count(lanes[0]) < len(lanes):
             for series, some in self._by_series(jobs).items():
-                self._count(series, some, happened, seconds)
+                self._count(series, some, happened)
         else:
-            self._count(self._by_lane.get((lanes[0], "")) or self._series_of(jobs[0], ""), jobs, happened, seconds)
+            self._count(self._by_lane.get((lanes[0], "")) or self._series_of(jobs[0], ""), jobs, happened)
 
     def failed(self, job: str, group: Group) -> None:
         """Count an error in its group."""
@@ -174,16 +174,14 @@ class Tallying:
         known.count += 1
         known.sample = job
 
-    def _count(
-        self, series: Series, jobs: Sequence[RunningJob], happened: Collection[Happened], seconds: float | None
-    ) -> None:
+    def _count(self, series: Series, jobs: Sequence[RunningJob], happened: Collection[Happened]) -> None:
         tallies = series.tallies
         for each in happened:
             tally = tallies.get(each) or series.begin(each)
             measured = tally.add(jobs)
             if measured and each in RAN:
                 for job in measured:
-                    tally.measure(int((job.seconds if seconds is None else seconds) * 1e6))
+                    tally.measure(int(job.seconds * 1e6))
         if started := [job for job in jobs if not job.is_counted]:
             tally = tallies.get("started") or series.begin("started")
             if measured := tally.add(started):
@@ -247,10 +245,10 @@ class Tallying:
 
     def take(self) -> Written | None:
         """Take out what was counted since the last time, with a number of its own; None if nothing happened."""
-        self._count_completed()
+        self._count_ended()
         for job in self._running.values():
             if not job.is_counted:
-                self.ended((job,))
+                self._count_all((job,), ())
                 job.is_counted = True
         if not self._by_name and not self._errors:
             return None
