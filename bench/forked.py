@@ -5,6 +5,7 @@ A line is WORK URL NUMBER; the reply is a line with the process id of the fork a
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 def do_as_told(works: Mapping[str, Callable[[str, int], object]]) -> None:
     """Run works until the input ends."""
+    gc.collect()  # else the next one, which walks through all that was imported, falls into one work and not another
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

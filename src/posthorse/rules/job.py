@@ -97,7 +97,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_options = msgspec.json.Decoder(Options).decode
 
 
-class NewJob(msgspec.Struct, frozen=True):
+class NewJob(msgspec.Struct, frozen=True, gc=False):
     """A job that is about to be stored. Times are microseconds; `delay` counts from the store's now."""
 
     id: str
