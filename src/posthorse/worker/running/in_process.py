@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 from posthorse.rules.lifecycle import Outcome
 from posthorse.rules.middleware import Layer
@@ -45,11 +46,15 @@ class InProcessExecutor:
         self._longest_transaction = longest_transaction
         self._threads = threads or Threads[FromThread](concurrency)
 
-    async def run(self, running: RunningJob) -> Outcome:
+    def run(self, running: RunningJob) -> Coroutine[Any, Any, Outcome]:
         """Run a job to its outcome."""
+        return self._check_and_run(running) if running.asks_first else self._run(running)
+
+    async def _check_and_run(self, running: RunningJob) -> Outcome:
+        return await preflight_check(self._store, running) or await self._run(running)
+
+    def _run(self, running: RunningJob) -> Coroutine[Any, Any, Outcome]:
         kind = running.kind
-        if running.asks_first and (instead := await preflight_check(self._store, running)) is not None:
-            return instead
         if kind.needs_context:
             running.journal = Journal(
                 self._store,
@@ -66,7 +71,7 @@ class InProcessExecutor:
         middleware = self._middleware.around(kind.kind)
         if self._outermost:
             middleware = (*self._outermost, *middleware)
-        return await run(
+        return run(
             running,
             self._threads,
             home=self._home,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -216,7 +216,7 @@ class RunningJob:
 class Executor(Protocol):
     """Where jobs run: on the loop and in threads of this process, or in processes of their own."""
 
-    async def run(self, running: RunningJob) -> Outcome:
+    def run(self, running: RunningJob) -> Coroutine[Any, Any, Outcome]:
         """Run a job to its outcome."""
         ...
 

@@ -168,12 +168,19 @@ class Slots:
             self._tasks[running] = task
 
     async def _run(self, running: RunningJob) -> None:
-        self._end(running, await _outcome_of(running))
-        # This task has not run a job's own code, so it can also wait for the next job of the same lane.
-        while not running.is_on_loop and self._has_next() and self.backlog[0].claimed.lane == running.claimed.lane:
+        while True:
+            try:
+                outcome = await running.executor.run(running)
+            except GeneratorExit:  # the loop was closed: no code is left to take an outcome
+                raise
+            except BaseException as error:
+                outcome = _outcome_of(error, running)
+            self._end(running, outcome)
+            # A task that has not run a job's own code can also wait for the next job of the same lane.
+            if running.is_on_loop or not self._has_next() or self.backlog[0].claimed.lane != running.claimed.lane:
+                break
             running = self._take()
             self._tasks[running] = asyncio.current_task()
-            self._end(running, await _outcome_of(running))
         self._fill()
 
     def _end(self, running: RunningJob, outcome: Outcome) -> None:
@@ -191,14 +198,9 @@ class Slots:
             self._ended.wake()
 
 
-async def _outcome_of(running: RunningJob) -> Outcome:
-    """Return the outcome of a job. Whatever escapes from its executor is an error of this job only."""
-    try:
-        return await running.executor.run(running)
-    except GeneratorExit:  # the loop was closed: no code is left to take an outcome
-        raise
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and running.stop.request is not None:
-            return running.stop.stopped()
-        log.exception("%s could not be run to its end", running.label)
-        return Raised(evidence_of(error, error.__traceback__))
+def _outcome_of(error: BaseException, running: RunningJob) -> Outcome:
+    """Return the outcome of a job whose executor raised. Whatever escapes from there is an error of this job only."""
+    if isinstance(error, asyncio.CancelledError) and running.stop.request is not None:
+        return running.stop.stopped()
+    log.exception("%s could not be run to its end", running.label)
+    return Raised(evidence_of(error, error.__traceback__))
