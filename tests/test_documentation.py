@@ -44,6 +44,13 @@ RECORDS = (
     ph.BadItem,
     ph.ScheduleStatus,
     ph.events.DeadLettersGrew,
+    ph.events.QueueLate,
+    ph.events.WorkerLost,
+    ph.events.ScheduleMissed,
+    ph.events.JobBehind,
+    ph.events.QueueChanged,
+    ph.events.SchedulePaused,
+    ph.events.ScheduleResumed,
     ph.Event,
     ph.events.Progressed,
 )

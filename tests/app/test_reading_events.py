@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,11 +19,11 @@ from posthorse.errors import InvalidCall, InvalidOption, OutcomeUnknown, StoreUn
 from posthorse.failpoints import passing
 from posthorse.rules.stream_cursor import Place
 from posthorse.rules.watched import ALL_KINDS, Wanted
-from posthorse.store.operations import telling
+from posthorse.store.operations import runners, telling
 from posthorse.store.operations.stream import forget_told, forget_watchers, read_page, stream_state
 from tests.waiting import until
 
-Event = ph.events.JobEvent | ph.events.Missed
+Event = ph.events.JobEvent | ph.events.StoreEvent | ph.events.Missed
 
 pytestmark = pytest.mark.tuning(events_interval=0.01, telling_interval=0.02, request_interval=0.05)
 
@@ -168,6 +169,62 @@ def test_names_of_events_may_be_their_classes(app: ph.Posthorse) -> None:
     for other in (int, ph.events.Missed, [], [submitted, 3], ph.events.DeadLettersGrew):
         with pytest.raises(InvalidOption, match="a class such as ph"):
             app.events(names=other)  # type: ignore[arg-type]
+
+
+def test_what_happens_to_queues_schedules_and_workers_is_told_while_it_is_watched(app: ph.Posthorse) -> None:
+    @app.job(queue="mail")
+    def work() -> None: ...
+
+    nightly = app.schedule(work.bind(), cron="0 3 * * *", name="nightly")
+    mail, dead = app.queue("mail"), str(uuid.uuid4())
+    app.migrate()
+    mail.pause()  # no reader watches
+    with collected(app.events(follow=True)) as found:
+        mail.drain()
+        mail.set(weight=3, rate="10/s")
+        mail.reset("weight")
+        mail.resume()
+        mail.reset()
+        mail.reset()  # nothing is left
+        nightly.pause()
+        nightly.resume()
+        app.store.run(runners.register(runners.Runner(dead, "w", "web-3", 1, "0", 1, (), ()), lease=-1_000_000))
+        app.store.run(runners.rescue_expired(grace=0))
+        job = work.enqueue()
+        until(lambda: names(found, job))
+    *of_store, submitted = found
+    assert isinstance(submitted, ph.events.JobSubmitted)
+    changes = [event.settings for event in of_store if isinstance(event, ph.events.QueueChanged)]
+    assert changes[:2] == [{"draining": True}, {"weight": 3, "rate": "10/s"}]
+    assert changes[2:4] == [{"weight": None}, {"paused": False, "draining": False}]
+    assert changes[4] == dict.fromkeys(("rate", "paused", "draining"))
+    steered = [event for event in of_store if isinstance(event, ph.events.SchedulePaused | ph.events.ScheduleResumed)]
+    assert [(event.name, event.schedule) for event in steered] == [
+        ("schedule_paused", "nightly"),
+        ("schedule_resumed", "nightly"),
+    ]
+    lost = of_store[-1]
+    assert isinstance(lost, ph.events.WorkerLost)
+    assert (lost.worker, lost.host, lost.runners, lost.jobs) == ("w", "web-3", [dead], 0)
+    assert len(of_store) == 8
+
+    assert [*app.events()] == found
+    for number, event in enumerate(found):
+        assert [*app.events(after=event.cursor)] == found[number + 1 :]
+    assert [*app.events(names=ph.events.StoreEvent)] == of_store
+    assert [*app.events(names="worker_lost")] == [*app.events(names=ph.events.WorkerLost)] == [lost]
+    assert [*app.events(queue="mail")] == [*of_store[:5], submitted]
+    assert [*app.events(kind="work")] == [submitted]
+    assert [*app.events(queue="other")] == [*app.events(tenant="acme")] == []
+
+
+def test_pages_end_within_what_concerns_no_job_and_go_on(app: ph.Posthorse) -> None:
+    app.migrate()
+    app.store.run(telling.watch("test", Wanted(), "life", seconds=60))
+    for number in range(250):
+        app.queue("mail").set(weight=number + 1)
+    weights = [event.settings["weight"] for event in app.events() if isinstance(event, ph.events.QueueChanged)]
+    assert weights == [*range(1, 251)]
 
 
 def test_what_cannot_be_read_is_refused_in_words(app: ph.Posthorse) -> None:

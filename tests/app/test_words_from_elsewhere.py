@@ -125,7 +125,7 @@ def test_a_schedule_without_a_name_is_told_how_to_give_one(lone: ph.Posthorse, k
         ("threshold", "here that is by="),
         ("max_retries", "here that is max_attempts="),
         ("witin", "did you mean 'within'"),
-        ("zzz", "known are kind, queue, batch, by, within, name, aliases"),
+        ("zzz", "known are kind, queue, batch, by, after, within, resolved, name, aliases"),
     ],
 )
 def test_options_of_an_observer_are_answered_with_ours(lone: ph.Posthorse, name: str, told: str) -> None:

@@ -281,7 +281,7 @@ def test_what_cannot_be_observed_is_refused(app: ph.Posthorse) -> None:
         app.on(int)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="needs the events"):
         app.on([ph.events.Missed])
-    with pytest.raises(InvalidOption, match="by and within"):
+    with pytest.raises(InvalidOption, match="by, after, within and resolved"):
         app.on(Completed, by=3)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="does not go with"):
         app.on(ph.events.DeadLettersGrew, batch="1s")  # type: ignore[type-var]

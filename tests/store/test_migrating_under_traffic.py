@@ -107,7 +107,7 @@ def test_a_migration_that_needs_a_lock_lets_writers_pass_and_tries_again(empty_u
         assert not any("step 5" in each for each in said)
         holder.rollback()
         migrating.join(60)
-    assert "step 14" in said[-1]
+    assert "step 15" in said[-1]
     assert store.schema_version() == migrate.SCHEMA_VERSION
     store.close()
 
@@ -120,10 +120,10 @@ def test_a_migration_that_gets_no_lock_says_so_and_goes_on_later(empty_url: str)
         with pytest.raises(StoreError, match="run `posthorse migrate` again"):
             store.migrate()
     assert store.schema_version() == 1
-    assert store.missing_steps()[0].partition(":")[0] == "schema 2, step 4 of 14"
+    assert store.missing_steps()[0].partition(":")[0] == "schema 2, step 4 of 15"
     with pytest.raises(SchemaMismatch, match="run `posthorse migrate`"):
         store.read(read.running_count())
-    assert store.migrate() == 11
+    assert store.migrate() == 12
     store.close()
 
 
@@ -162,7 +162,7 @@ def test_of_two_that_migrate_on_postgresql_one_waits_and_says_so(empty_url: str)
     assert begins.wait(60)
     assert second.migrate(listen) == 0
     one.join(60)
-    assert taken == [14]
+    assert taken == [15]
     assert said == [migrator.ANOTHER]
     first.close()
     second.close()
@@ -173,7 +173,7 @@ def test_processes_that_migrate_a_file_share_its_steps(tmp_path: Path) -> None:
     make_store(url)
     stores = [Store(url) for _ in range(3)]
     with ThreadPoolExecutor() as pool:
-        assert sum(pool.map(Store.migrate, stores)) == 14
+        assert sum(pool.map(Store.migrate, stores)) == 15
     for store in stores:
         assert store.schema_version() == migrate.SCHEMA_VERSION
         store.close()
@@ -190,7 +190,7 @@ def test_a_process_that_waits_for_a_step_of_another_says_so(tmp_path: Path) -> N
 
     turnstile.enter(1)
     store = Store(url, tuning=Tuning(migration_turn=0.05))
-    assert store.migrate(tell) == 14
+    assert store.migrate(tell) == 15
     assert said[0] == sqlite_migrator.ANOTHER
     turnstile.close()
     store.close()

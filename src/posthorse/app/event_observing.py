@@ -14,9 +14,10 @@ from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.growth import OBSERVERS_QUEUE
 from posthorse.rules.job import Lane, NewJob, checked_name
-from posthorse.rules.job_events import CLASSES, JobEvent, Missed, make_filter, members
+from posthorse.rules.job_events import ALL_CLASSES, CLASSES, JobEvent, Missed, StreamEvent, make_filter, members
 from posthorse.rules.observers import EventObserver
 from posthorse.rules.registry import make_kind_options, register
+from posthorse.rules.store_events import STORE_CLASSES, StoreEvent
 from posthorse.rules.values.type_mismatch import short
 from posthorse.worker.checkpoints.context import Context
 
@@ -99,7 +100,7 @@ class ObservingEvents(Generic[E]):
         )
 
 
-def classes_of(events: Iterable[object]) -> tuple[type[JobEvent | Missed], ...]:
+def classes_of(events: Iterable[object]) -> tuple[type[StreamEvent], ...]:
     """Return the classes that `app.on` was given: classes, unions and lists of them. Raises InvalidOption."""
     found: dict[type[Any], None] = {}
     for event in events:
@@ -109,13 +110,16 @@ def classes_of(events: Iterable[object]) -> tuple[type[JobEvent | Missed], ...]:
         for member in members(event):
             if member is JobEvent:
                 found.update(dict.fromkeys(CLASSES.values()))
-            elif member is Missed or member in CLASSES.values():
+            elif member is StoreEvent:
+                found.update(dict.fromkeys(STORE_CLASSES.values()))
+            elif member is Missed or member in ALL_CLASSES.values():
                 found[member] = None  # type: ignore[index]
             else:
-                known = ", ".join(each.__name__ for each in CLASSES.values())
+                known = ", ".join(each.__name__ for each in ALL_CLASSES.values())
                 raise InvalidOption(
-                    f"app.on() cannot tell of {short(member)}; the events are ph.events.DeadLettersGrew, alone, and of "
-                    f"jobs ph.events.JobEvent (all of them), {known}, Missed"
+                    f"app.on() cannot tell of {short(member)}; the events are conditions, such as "
+                    "ph.events.QueueLate, alone; ph.events.JobEvent (all of jobs), StoreEvent (all of queues, "
+                    f"schedules and workers), {known}, Missed"
                 )
     if not any(each is not Missed for each in found):
         raise InvalidOption("app.on() needs the events to be notified of, such as ph.events.Completed")

@@ -10,10 +10,11 @@ from posthorse.app.option_signatures import takes
 from posthorse.app.parts import Parts
 from posthorse.app.surrounding import TakesMiddleware
 from posthorse.errors import InvalidOption
+from posthorse.rules.condition_events import DeadLettersGrew, JobBehind, QueueLate, ScheduleMissed
 from posthorse.rules.durations import Duration
-from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.options.given import check_names_of_on
 from posthorse.rules.options.option import Place
+from posthorse.rules.store_events import WorkerLost
 
 if TYPE_CHECKING:
     from posthorse.app.event_observing import ObservingEvents
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from posthorse.app.observers import Observing
     from posthorse.app.option_types import ObserverOptions
     from posthorse.rules.events import Heard
-    from posthorse.rules.job_events import JobEvent, Missed
+    from posthorse.rules.job_events import StreamEvent
     from posthorse.rules.middleware import AroundEnqueue, AroundJob
 
 R = TypeVar("R")
-J1 = TypeVar("J1", bound="JobEvent | Missed")
+J1 = TypeVar("J1", bound="StreamEvent")
+C1 = TypeVar("C1", WorkerLost, ScheduleMissed)
 Names = str | Sequence[str]
-EventClasses: TypeAlias = "type[JobEvent | Missed] | UnionType | Sequence[type[JobEvent | Missed] | UnionType]"
+EventClasses: TypeAlias = "type[StreamEvent] | UnionType | Sequence[type[StreamEvent] | UnionType]"
 E1 = TypeVar("E1", bound="Heard")
 E2 = TypeVar("E2", bound="Heard")
 E3 = TypeVar("E3", bound="Heard")
@@ -48,6 +50,35 @@ class TakesHooks(Parts, TakesMiddleware):
         name: str | None = None,
         **options: Unpack[ObserverOptions],
     ) -> Observing[DeadLettersGrew]: ...
+    @overload
+    def on(
+        self,
+        event: type[QueueLate],
+        /,
+        *,
+        queue: Names | None = None,
+        after: Duration = "5m",
+        resolved: bool = False,
+        name: str | None = None,
+        **options: Unpack[ObserverOptions],
+    ) -> Observing[QueueLate]: ...
+    @overload
+    def on(
+        self,
+        event: type[JobBehind],
+        /,
+        *,
+        within: Duration,
+        kind: Names | None = None,
+        queue: Names | None = None,
+        resolved: bool = False,
+        name: str | None = None,
+        **options: Unpack[ObserverOptions],
+    ) -> Observing[JobBehind]: ...
+    @overload
+    def on(  # type: ignore[overload-overlap]  # a lost worker alone is a condition, and in a union an event
+        self, event: type[C1], /, *, name: str | None = None, **options: Unpack[ObserverOptions]
+    ) -> Observing[C1]: ...
     @overload
     def on(
         self,
@@ -94,7 +125,9 @@ class TakesHooks(Parts, TakesMiddleware):
         queue: Names | None = None,
         batch: Duration | None = None,
         by: int | None = None,
+        after: Duration | None = None,
         within: Duration | None = None,
+        resolved: bool | None = None,
         name: str | None = None,
         **options: Unpack[ObserverOptions],
     ) -> Any:
@@ -107,31 +140,57 @@ class TakesHooks(Parts, TakesMiddleware):
         is retried, and becomes a dead letter if all attempts fail.
 
         event, events: classes of `ph.events`, unions or lists of them; `ph.events.JobEvent` for all that happens to
-        jobs. Each event that is committed once a worker knows of the observer is handed over exactly once.
+        jobs, `ph.events.StoreEvent` for what happens to queues, schedules and workers. Each event that is committed
+        once a worker knows of the observer is handed over exactly once.
         kind, queue: the only kinds and queues of jobs, one or several. Observers hear of jobs of the queue `posthorse`
         only if they name it.
         batch: gather events for so long, and call the function with a list of them, 1,000 at most.
         name: the name of the kind; by default that of the function.
 
-        `ph.events.DeadLettersGrew` stands alone, and takes `queue`, `by` and `within` instead: it comes once for all
-        jobs of a queue of which so many (10) failed for good within that time ("5m"), and again at most once in each
-        such time.
+        Conditions stand alone; workers look for them every ten seconds. `ph.events.DeadLettersGrew` takes `queue`, `by`
+        and `within`: it comes once for all jobs of a queue of which so many (10) failed for good within that time
+        ("5m"), and again at most once in each such time. `ph.events.QueueLate` takes `queue` and `after` ("5m"): the
+        oldest job of a queue waits for longer. `ph.events.JobBehind` takes `within`, `kind` and `queue`: a running job
+        will not be over so long after it was enqueued. `ph.events.WorkerLost` and `ph.events.ScheduleMissed` take none.
+        Each comes once, and again only after the condition was over; `resolved=True` notifies of that, too.
 
         The other options are those of jobs. Raises DuplicateKind, InvalidOption.
         """
-        check_names_of_on(options, ("kind", "queue", "batch", "by", "within", "name"))
+        check_names_of_on(options, ("kind", "queue", "batch", "by", "after", "within", "resolved", "name"))
         if event is DeadLettersGrew:
             from posthorse.app.observers import observing_dead_letters  # here, because few applications observe
 
-            rest = {"kind": kind, "batch": batch, "a second event": events or None}
+            rest = {
+                "kind": kind,
+                "batch": batch,
+                "after": after,
+                "resolved": resolved,
+                "a second event": events or None,
+            }
             return observing_dead_letters(
                 self._app, queue=queue, by=by, within=within, name=name, rest=rest, options=options
             )
+        if event in (QueueLate, WorkerLost, ScheduleMissed, JobBehind):
+            from posthorse.app.condition_observing import observing_condition
+
+            return observing_condition(
+                self._app,
+                event,
+                kind=kind,
+                queue=queue,
+                after=after,
+                within=within,
+                resolved=resolved,
+                name=name,
+                rest={"batch": batch, "by": by, "a second event": events or None},
+                options=options,
+            )
         from posthorse.app.event_observing import ObservingEvents
 
-        if by is not None or within is not None:
+        if not (by is after is within is resolved is None):
             raise InvalidOption(
-                "by and within belong to ph.events.DeadLettersGrew; events of jobs come each, or in a batch"
+                "by, after, within and resolved belong to conditions such as ph.events.QueueLate; events of jobs come "
+                "each, or in a batch"
             )
         return ObservingEvents[Any](
             self._app, (event, *events), kind=kind, queue=queue, batch=batch, name=name, options=options

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.events import DeadLettersGrew, Heard
+from posthorse.rules.condition_events import Condition, DeadLettersGrew
+from posthorse.rules.events import Heard
 from posthorse.rules.values.type_mismatch import short
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ E = TypeVar("E", bound=Heard)
 S = TypeVar("S")
 
 EVENTS = get_args(Heard)
+CONDITIONS = (DeadLettersGrew, *get_args(Condition))
 NAMES = ", ".join(f"ph.events.{event.__name__}" for event in EVENTS)
 
 
@@ -27,10 +29,10 @@ class Listening(Generic[E]):
         if not events:
             raise InvalidOption(f"app.listen() needs the events to listen to; they are {NAMES}")
         for event in events:
-            if event is DeadLettersGrew:
+            if event in CONDITIONS:
                 raise InvalidOption(
-                    "ph.events.DeadLettersGrew is found by one worker for all, and handed over as a job; write "
-                    "@app.on(ph.events.DeadLettersGrew)"
+                    f"ph.events.{event.__name__} is found by one worker for all, and handed over as a job; write "
+                    f"@app.on(ph.events.{event.__name__})"
                 )
             if event not in EVENTS:
                 raise InvalidOption(f"app.listen() cannot listen to {short(event)}; the events are {NAMES}")

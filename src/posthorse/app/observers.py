@@ -1,7 +1,7 @@
 """Observers: functions that are notified of events.
 
 Each is a kind of job: it is notified durably, retried, and becomes a dead letter if all attempts fail. This module
-checks the options of `app.on(…)` and registers the function. The look for events is in
+checks the options of `app.on(…)` and registers the function. The look for dead letters is in
 `maintenance/chores/dead_letters`.
 """
 
@@ -38,7 +38,10 @@ OPEN = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 class Observing(Generic[E]):
-    """The result of `@app.on(…)` before it is applied to the function."""
+    """The result of `@app.on(…)` before it is applied to the function.
+
+    enter: enters the observer, given its kind, the lane of its jobs, and how to make a job from an event.
+    """
 
     def __init__(
         self,
@@ -46,16 +49,14 @@ class Observing(Generic[E]):
         event: type[E],
         *,
         name: str | None,
-        queue: object,
-        by: int,
-        within: Duration,
         options: Mapping[str, object],
+        enter: Callable[[str, Lane, Callable[[E], NewJob]], None],
     ) -> None:
         self._app = app
         self._event = event
         self._name = None if name is None else checked_name(name, what="name")
-        self._rule = make_alarm_rule(name or "", by=by, within=within, queue=queue)
         self._options = make_kind_options({**options, "queue": OBSERVERS_QUEUE})
+        self._enter = enter
 
     @overload
     def __call__(self, function: Callable[[Context, E], S], /) -> JobFunction[[E], object, [Context, E], S]: ...
@@ -71,14 +72,10 @@ class Observing(Generic[E]):
         self._app.registry.add(registered)
         kind: JobFunction[..., object, ..., object] = JobFunction(self._app, registered, function)
 
-        def make(told: DeadLettersGrew) -> NewJob:
+        def make(told: E) -> NewJob:
             return kind.bind(told).template
 
-        self._app.registry.observers[registered.kind] = Observer(
-            msgspec.structs.replace(self._rule, name=registered.kind),
-            Lane(OBSERVERS_QUEUE, registered.kind, registered.options.priority),
-            make,
-        )
+        self._enter(registered.kind, Lane(OBSERVERS_QUEUE, registered.kind, registered.options.priority), make)
         return kind
 
     def _check_annotation(self, annotation: object, parameter: str, kind: str) -> None:
@@ -102,18 +99,22 @@ def observing_dead_letters(
     options: Mapping[str, object],
 ) -> Observing[DeadLettersGrew]:
     """Return what observes dead letters. rest: what this event does not take. Raises InvalidOption."""
+    refuse_rest(DeadLettersGrew, rest, takes="queue, by and within")
+    rule = make_alarm_rule(
+        name or "", by=10 if by is None else by, within="5m" if within is None else within, queue=queue
+    )
+
+    def enter(kind: str, lane: Lane, make: Callable[[DeadLettersGrew], NewJob]) -> None:
+        app.registry.observers[kind] = Observer(msgspec.structs.replace(rule, name=kind), lane, make)
+
+    return Observing(app, DeadLettersGrew, name=name, options=options, enter=enter)
+
+
+def refuse_rest(event: type[object], rest: Mapping[str, object], *, takes: str) -> None:
+    """Raise InvalidOption if something was given that an event does not take."""
     for what, value in rest.items():
         if value is not None:
-            raise InvalidOption(f"{what} does not go with ph.events.DeadLettersGrew, which takes queue, by and within")
-    return Observing(
-        app,
-        DeadLettersGrew,
-        name=name,
-        queue=queue,
-        by=10 if by is None else by,
-        within="5m" if within is None else within,
-        options=options,
-    )
+            raise InvalidOption(f"{what} does not go with ph.events.{event.__name__}, which takes {takes}")
 
 
 def taking(

@@ -16,7 +16,7 @@ from posthorse.app.hub import Follower, Hub
 from posthorse.app.verbs import Verb, adrive, commit, drive, look_up, step
 from posthorse.clock import moment
 from posthorse.errors import InvalidCall
-from posthorse.rules.job_events import EventFilter, JobEvent, Missed
+from posthorse.rules.job_events import EventFilter, Missed, StreamEvent
 from posthorse.rules.stream_cursor import Cursor, Why, why_unreadable
 from posthorse.store.blocking import refuse_in_loop
 from posthorse.store.event_reading import Placed, events_of, wanted
@@ -31,7 +31,7 @@ LOOK_INTERVAL = 0.5
 
 
 class Events:
-    """Events of jobs in the order of the store: iterate with `for` or `async for`.
+    """Events in the order of the store: iterate with `for` or `async for`.
 
     All readers get the same order. `cursor` is where this one is: pass it to `app.events(after=…)` to read on from
     there, in this process or in another.
@@ -64,7 +64,7 @@ class Events:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> JobEvent | Missed:
+    def __next__(self) -> StreamEvent:
         refuse_in_loop("iterating over app.events()", "write `async for event in app.events(…)`")
         event = drive(self._next())
         if event is None:
@@ -74,7 +74,7 @@ class Events:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> JobEvent | Missed:
+    async def __anext__(self) -> StreamEvent:
         event = await adrive(self._next())
         if event is None:
             raise StopAsyncIteration
@@ -104,7 +104,7 @@ class Events:
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _next(self) -> Verb[JobEvent | Missed | None]:
+    def _next(self) -> Verb[StreamEvent | None]:
         """Return the next event; None at the end of a reader that does not follow."""
         yield from self._begin()
         while not self._is_over:

@@ -21,7 +21,9 @@ from posthorse.cli.target import (
     target_options,
 )
 from posthorse.cli.wording import clock_time
-from posthorse.rules.job_events import JobEvent, Missed
+from posthorse.rules.job_events import JobEvent, Missed, StreamEvent
+from posthorse.rules.store_events import QueueChanged, SchedulePaused, ScheduleResumed, StoreEvent, WorkerLost
+from posthorse.views.quantities import counted
 
 STYLES = {
     "completed": "green",
@@ -34,8 +36,9 @@ STYLES = {
     "discarded": "bright_black",
     "expired": "bright_black",
     "paused": "yellow",
+    "worker_lost": "red",
 }
-NAME_COLUMNS = 14
+NAME_COLUMNS = 16
 """The longest name."""
 
 
@@ -59,7 +62,7 @@ def events(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """Print what happened to jobs, and follow it.
+    """Print what happened to jobs, queues, schedules and workers, and follow it.
 
     Events are written only while something watches: this command with --follow, `app.events(follow=True)`, or an
     observer (`@app.on`). They are kept for a day. With --json each has a cursor: --after reads on from there.
@@ -93,12 +96,14 @@ def events(
     return Exit.OK
 
 
-def _print(event: JobEvent | Missed, app: Posthorse, *, as_json: bool) -> None:
+def _print(event: StreamEvent, app: Posthorse, *, as_json: bool) -> None:
     if as_json:
         out_json(event)
     elif isinstance(event, Missed):
         what = "the stream was" if event.why == "not watched" else "the place to read on from is"
         say(f"Events were missed: {what} {event.why}.")
+    elif isinstance(event, StoreEvent):
+        _print_of_store(event)
     elif is_terminal():
         from rich.text import Text
 
@@ -115,8 +120,46 @@ def _print(event: JobEvent | Missed, app: Posthorse, *, as_json: bool) -> None:
         line.truncate(width(), overflow="ellipsis")
         out_rich(line)
     else:
-        moment = event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        out(f"{moment}  {event.name.ljust(NAME_COLUMNS)} {event.job}  {event.kind}{_beside(event)}")
+        out(f"{_moment(event)}  {event.name.ljust(NAME_COLUMNS)} {event.job}  {event.kind}{_beside(event)}")
+
+
+def _print_of_store(event: StoreEvent) -> None:
+    """Print what concerns no job."""
+    subject, beside = _subject(event)
+    if is_terminal():
+        from rich.text import Text
+
+        line = Text.assemble(
+            (clock_time(event.at, event.at), "bright_black"),
+            "  ",
+            (event.name.ljust(NAME_COLUMNS), STYLES.get(event.name, "default")),
+            " ",
+            (clean(subject), "bold"),
+            f"  {clean(beside)}" if beside else "",
+        )
+        line.truncate(width(), overflow="ellipsis")
+        out_rich(line)
+    else:
+        out(f"{_moment(event)}  {event.name.ljust(NAME_COLUMNS)} {subject}{f'  {beside}' if beside else ''}")
+
+
+def _subject(event: StoreEvent) -> tuple[str, str]:
+    """Return what an event is about, and what is special about it."""
+    match event:
+        case QueueChanged():
+            return event.queue, ", ".join(
+                f"{name} reset" if value is None else f"{name}={value}" for name, value in event.settings.items()
+            )
+        case WorkerLost():
+            return event.worker, counted(event.jobs, "job")
+        case SchedulePaused() | ScheduleResumed():
+            return event.schedule, ""
+        case _:
+            return "", ""
+
+
+def _moment(event: JobEvent | StoreEvent) -> str:
+    return event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _beside(event: JobEvent) -> str:

@@ -19,7 +19,7 @@ from posthorse import ids
 from posthorse.clock import moment, monotonic
 from posthorse.errors import PosthorseError
 from posthorse.failpoints import failpoint
-from posthorse.rules.job_events import JobEvent, Missed
+from posthorse.rules.job_events import Missed, StreamEvent
 from posthorse.rules.observers import MAX_BATCH, EventObserver
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
@@ -54,7 +54,7 @@ class _Reading:
     def __init__(self, stored: str) -> None:
         self.stored = stored
         self.at = as_cursor(stored)
-        self.pending: list[JobEvent | Missed] = []
+        self.pending: list[StreamEvent] = []
         self.since = monotonic()
         """When the first of those events was read, or the place was stored."""
         self.waits_until = 0.0

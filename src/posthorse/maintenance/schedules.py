@@ -203,6 +203,7 @@ class Scheduler:
                 [ScheduledRun(at, job) for at, job in zip(found.times, jobs, strict=True)],
                 known=row.handled_until,
                 handled_until=found.handled_until,
+                missed_since=found.missed_since,
                 forget_before=remembered_after(declared.timing, found.handled_until),
                 lanes=lanes,
                 gauges=gauges,

@@ -1,8 +1,9 @@
 """The events that applications can be notified of, as their functions receive them.
 
-`DeadLettersGrew` is durable: `app.on(…)` makes a job of it. `Event` is one step in the life of a job, and can be read
-at any time (`job.events()`); a reader that follows a job gets `Progressed` as well. The other events are not stored:
-listeners (`app.listen(…)`) hear them in the process in which they happen, after the commit that they report.
+Conditions such as `DeadLettersGrew` are durable: `app.on(…)` makes a job of each. `Event` is one step in the life of a
+job, and can be read at any time (`job.events()`); a reader that follows a job gets `Progressed` as well. The other
+events are not stored: listeners (`app.listen(…)`) hear them in the process in which they happen, after the commit that
+they report.
 """
 
 from __future__ import annotations
@@ -13,6 +14,18 @@ from typing import Literal
 
 import msgspec
 
+from posthorse.rules.condition_events import (
+    DeadLettersGrew as DeadLettersGrew,
+)
+from posthorse.rules.condition_events import (
+    JobBehind as JobBehind,
+)
+from posthorse.rules.condition_events import (
+    QueueLate as QueueLate,
+)
+from posthorse.rules.condition_events import (
+    ScheduleMissed as ScheduleMissed,
+)
 from posthorse.rules.event_names import EventName
 from posthorse.rules.job import JobError, State
 from posthorse.rules.job_events import (
@@ -73,29 +86,24 @@ from posthorse.rules.job_events import (
     Unfit as Unfit,
 )
 from posthorse.rules.progress import Progress
+from posthorse.rules.store_events import (
+    QueueChanged as QueueChanged,
+)
+from posthorse.rules.store_events import (
+    SchedulePaused as SchedulePaused,
+)
+from posthorse.rules.store_events import (
+    ScheduleResumed as ScheduleResumed,
+)
+from posthorse.rules.store_events import (
+    StoreEvent as StoreEvent,
+)
+from posthorse.rules.store_events import (
+    WorkerLost as WorkerLost,
+)
 
 Ending = Literal["returned", "raised", "snoozed", "stopped", "expired", "lost", "crashed", "unfit"]
 """How an attempt ended; `stopped` is a pause, a cancel, a deploy or the end of a time box."""
-
-
-class DeadLettersGrew(msgspec.Struct, frozen=True, kw_only=True):
-    """Unusually many jobs of a queue became dead letters. Times are aware, in UTC, on the store's clock.
-
-    queue, count: the queue and how many of its jobs failed for good; `is_at_least` is true if there were too many to
-    count.
-    since, until: when the first and the last of them ended.
-    kinds: how many of each kind. errors: how many of each error class, for the five most frequent.
-    jobs: the ids of the first five.
-    """
-
-    queue: str
-    count: int
-    since: datetime
-    until: datetime
-    kinds: Mapping[str, int]
-    errors: Mapping[str, int]
-    jobs: Sequence[str]
-    is_at_least: bool = False
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

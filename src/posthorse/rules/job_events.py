@@ -17,6 +17,7 @@ import msgspec
 from posthorse.errors import InvalidOption
 from posthorse.rules.event_names import EVENT_NAMES
 from posthorse.rules.job import JobError, checked_name
+from posthorse.rules.store_events import STORE_CLASSES, StoreEvent
 from posthorse.rules.stream_cursor import Why
 from posthorse.rules.values.type_mismatch import short
 
@@ -144,15 +145,21 @@ def _all_classes() -> Mapping[str, type[JobEvent]]:
 CLASSES = _all_classes()
 """The class of each event of the stream, by its name. A step that the timeline of a job only infers has none."""
 
-EventClass: TypeAlias = type[JobEvent | Missed] | types.UnionType
+ALL_CLASSES: Mapping[str, type[JobEvent | StoreEvent]] = {**CLASSES, **STORE_CLASSES}
+"""The same with the events that concern no single job."""
+
+StreamEvent: TypeAlias = JobEvent | StoreEvent | Missed
+"""What readers of the stream get."""
+
+EventClass: TypeAlias = type[StreamEvent] | types.UnionType
 """A class of events, or a union of them."""
 
 
 class Face(NamedTuple):
-    """What filters judge of an event besides its name."""
+    """What filters judge of an event besides its name; None where it concerns no job."""
 
-    kind: str
-    queue: str
+    kind: str | None
+    queue: str | None
     tenant: str | None
 
 
@@ -185,9 +192,9 @@ def make_filter(
     """
     wanted = None if names is None else _names_of(names)
     for name in wanted or ():
-        if name not in CLASSES:
-            near = difflib.get_close_matches(name, CLASSES, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; they are {', '.join(CLASSES)}"
+        if name not in ALL_CLASSES:
+            near = difflib.get_close_matches(name, ALL_CLASSES, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; they are {', '.join(ALL_CLASSES)}"
             raise InvalidOption(f"there is no event {short(name)}{hint}")
     kinds, queues = _set_of(kind, "kind"), _set_of(queue, "queue")
     for what, several in (("kind", kinds), ("queue", queues)):
@@ -211,8 +218,10 @@ def _names_of(given: object) -> frozenset[str]:
     for one in (member for each in listed for member in members(each)):
         if isinstance(one, str):
             found.add(one)
-        elif isinstance(one, type) and issubclass(one, JobEvent):
-            found.update(CLASSES if one is JobEvent else [str(one.__struct_config__.tag)])
+        elif one is JobEvent or one is StoreEvent:
+            found.update(CLASSES if one is JobEvent else STORE_CLASSES)
+        elif isinstance(one, type) and issubclass(one, JobEvent | StoreEvent):
+            found.add(str(one.__struct_config__.tag))
         elif one is not Missed:
             found.clear()
             break

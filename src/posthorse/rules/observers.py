@@ -9,7 +9,7 @@ import msgspec
 from posthorse.errors import TooLarge
 from posthorse.rules.growth import OBSERVERS_QUEUE
 from posthorse.rules.job import JobError, Lane, NewJob
-from posthorse.rules.job_events import Face, JobEvent, Missed
+from posthorse.rules.job_events import Face, JobEvent, StreamEvent
 
 MAX_BATCH = 1_000
 """Events of one job of an observer, at most. They are fewer if so many are too large for the arguments of one job."""
@@ -46,13 +46,13 @@ class EventObserver(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether so many events that waited for so long, in seconds, are handed over now."""
         return bool(count) and (self.batch is None or count >= MAX_BATCH or waited >= self.batch)
 
-    def jobs(self, events: Sequence[JobEvent | Missed]) -> Iterator[NewJob]:
+    def jobs(self, events: Sequence[StreamEvent]) -> Iterator[NewJob]:
         """Yield the jobs that events become. Raises TooLarge if even one event without its error is too large."""
         size = 1 if self.batch is None else MAX_BATCH
         for begin in range(0, len(events), size):
             yield from self._jobs_of(list(events[begin : begin + size]))
 
-    def _jobs_of(self, events: list[JobEvent | Missed]) -> Sequence[NewJob]:
+    def _jobs_of(self, events: list[StreamEvent]) -> Sequence[NewJob]:
         """Make one job of events, or several if they are too large for one."""
         try:
             return [self._job_of(events)]
@@ -62,12 +62,12 @@ class EventObserver(msgspec.Struct, frozen=True, kw_only=True):
         half = len(events) // 2
         return [*self._jobs_of(events[:half]), *self._jobs_of(events[half:])]
 
-    def _job_of(self, events: list[JobEvent | Missed]) -> NewJob:
+    def _job_of(self, events: list[StreamEvent]) -> NewJob:
         return self.make(events[0] if self.batch is None else events)
 
 
-def _with_short_error(event: JobEvent | Missed) -> JobEvent | Missed:
-    if isinstance(event, Missed) or event.error is None:
+def _with_short_error(event: StreamEvent) -> StreamEvent:
+    if not isinstance(event, JobEvent) or event.error is None:
         return event
     short = JobError(event.error.type, event.error.message[:MAX_ERROR])
     return msgspec.structs.replace(event, error=short)

@@ -25,6 +25,7 @@ from posthorse.rules.retention import Keep
 from posthorse.rules.retry import Backoff, BackoffFunction
 
 if TYPE_CHECKING:
+    from posthorse.rules.conditions import ConditionObserver
     from posthorse.rules.growth import Observer
     from posthorse.rules.observers import EventObserver
     from posthorse.rules.schedules import Declared
@@ -100,6 +101,8 @@ class Registry:
         """The declared schedules, by name."""
         self.observers: dict[str, Observer] = {}
         """The kinds that are notified of dead letters, by name."""
+        self.conditions: dict[str, ConditionObserver] = {}
+        """Observers of conditions, by kind."""
         self.event_observers: dict[str, EventObserver] = {}
         """The kinds that are notified of what happens to jobs, by name."""
 

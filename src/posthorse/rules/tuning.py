@@ -166,6 +166,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_interval: float = 10.0
     """Time between two looks; an observer hears of dead letters this late at most."""
 
+    conditions_interval: float = 10.0
+    """The same for other conditions."""
+
     events_interval: float = 0.1
     """Time between two looks at the stream of events in a process where readers follow it."""
 

@@ -1,4 +1,4 @@
-"""Make the events of a page: what one commit did to many jobs becomes an event for each job that a filter wants."""
+"""Make the events of a page: what one commit did to many jobs becomes an event for each job."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import msgspec
 
 from posthorse.clock import moment
 from posthorse.rules.job import JobError
-from posthorse.rules.job_events import CLASSES, EventFilter, Face, JobEvent
+from posthorse.rules.job_events import CLASSES, EventFilter, Face, JobEvent, StreamEvent
 from posthorse.rules.packing import PackedError, Packing
+from posthorse.rules.store_events import STORE_CLASSES, StoreEvent, queue_of, store_event
 from posthorse.rules.stream_cursor import Cursor, Place
 from posthorse.store.operations.stream import Block, FaceRow, Page
 
@@ -23,7 +24,7 @@ class Placed(NamedTuple):
     at: Place
     after: Place
     face: Face
-    make: Callable[[], JobEvent]
+    make: Callable[[], StreamEvent]
     name: str
 
 
@@ -31,6 +32,10 @@ def events_of(page: Page, packing: Packing) -> Iterator[Placed]:
     """Yield the events of a page in order. Those of jobs that were removed meanwhile are passed over."""
     life = page.state.life or ""
     for block in page.blocks:
+        if block.row.name in STORE_CLASSES:
+            if not block.skip:
+                yield _of_store(block, life)
+            continue
         if block.row.name not in CLASSES:
             continue  # of a newer version
         for index in range(block.skip, len(block.jobs)):
@@ -45,6 +50,17 @@ def events_of(page: Page, packing: Packing) -> Iterator[Placed]:
                 _Making(page, block, row, life, after, packing),
                 block.row.name,
             )
+
+
+def _of_store(block: Block, life: str) -> Placed:
+    """Place an event that concerns no job."""
+    row, detail = block.row, block.row.detail or "{}"
+    at, after = Place(block.tick, row.place), Place(block.tick, row.place, 1)
+
+    def make() -> StoreEvent:
+        return store_event(row.name, row.at, detail, str(Cursor(life, after)))
+
+    return Placed(at, after, Face(None, queue_of(row.name, detail), None), make, row.name)
 
 
 def wanted(placed: Placed, wants: EventFilter) -> bool:

@@ -16,6 +16,7 @@ from posthorse.app.client import Posthorse
 from posthorse.clock import SECOND, monotonic
 from posthorse.errors import Interrupted
 from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.conditions import LookAtConditions
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
 from posthorse.maintenance.chores.gates import TendGates
@@ -106,6 +107,7 @@ class HandRunner:
             ForgetExpiredKeys(store),
             EnterLanes(store),
             LookAtDeadLetters(store, registry.observers, registry.queues, registry.packing),
+            LookAtConditions(store, registry.conditions, registry.queues, registry.packing),
             self._retention,
         ]
         attempts.runners.add(self._runner.id)

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from posthorse.maintenance.chores import all_chores
+from posthorse.maintenance.chores.conditions import LookAtConditions
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.chores.events import ForgetEvents
 from posthorse.maintenance.chores.retention import ForgetOldJobs, retention_of
@@ -199,6 +200,7 @@ def begin_maintenance(
     of_workers = (
         LookForUnservedJobs(store, queues),
         LookAtDeadLetters(store, registry.observers, queues, registry.packing),
+        LookAtConditions(store, registry.conditions, queues, registry.packing),
         ForgetOldJobs(store, retention_of(registry, settings)),
         ForgetEvents(store, settings.keep_events),
     )

@@ -12,9 +12,11 @@ from posthorse.errors import QueueClosed, QueueFull
 from posthorse.rules.job import NewJob, State
 from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.queues import Layer, layer_as_words, layer_from_words
+from posthorse.rules.store_events import QueueChange
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, single_operation
 from posthorse.store.operations.limits import held_in_queues
 from posthorse.store.operations.store_facts import now
+from posthorse.store.operations.telling import tell_of_store
 
 MIN_RETRY, MAX_RETRY = 1.0, 3600.0
 
@@ -75,6 +77,7 @@ def change_queue(name: str, changes: Layer) -> QuerySteps[None]:
     # Settings of a newer version stay unchanged.
     said = {**(_decode_words(before[0][0]) if before else {}), **words}
     yield query("set_queue", name=name, settings=msgspec.json.encode(said).decode())
+    yield from tell_of_store("queue_changed", QueueChange(queue=name, settings=words))
     yield query("wake")
 
 
@@ -83,12 +86,14 @@ def reset_queue(name: str, only: Sequence[str]) -> QuerySteps[None]:
     """Remove live settings of a queue: all of them, or the named ones."""
     yield query("count_change")
     before = yield from SETTINGS_OF_QUEUE(name=name)
-    said = _decode_words(before[0][0]) if before and only else {}
-    kept = {word: value for word, value in said.items() if word not in only}
+    said = _decode_words(before[0][0]) if before else {}
+    kept = {word: value for word, value in said.items() if only and word not in only}
     if kept:
         yield query("set_queue", name=name, settings=msgspec.json.encode(kept).decode())
     else:
         yield query("reset_queue", name=name)
+    if removed := {word: None for word in said if word not in kept}:
+        yield from tell_of_store("queue_changed", QueueChange(queue=name, settings=removed))
     yield query("wake")
 
 

@@ -13,6 +13,7 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.rules.namesakes import with_places
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, single_operation
+from posthorse.store.operations.incidents import note_losses
 from posthorse.store.operations.lanes import home_of
 
 
@@ -115,7 +116,7 @@ REQUESTS_FOR = TypedQuery("requests_for", tuple[str | None, str, int])
 STILL_HELD = TypedQuery("still_held", tuple[str])
 LEASES_OF = TypedQuery("leases_of", Lease)
 ORPHANS = TypedQuery("orphans", Lease)
-RESCUE_EXPIRED = TypedQuery("rescue_expired", tuple[str, str])
+RESCUE_EXPIRED = TypedQuery("rescue_expired", tuple[str, str, str, int])
 PROMOTE = TypedQuery("promote", tuple[str, int])
 NEXT_DUE = TypedQuery("next_due", tuple[int | None, int | None, int, int, int, int])
 TAKE_LEADERSHIP = TypedQuery("take_leadership", tuple[str])
@@ -200,7 +201,9 @@ def rescue_expired(*, grace: int, until: float = math.inf) -> QuerySteps[list[tu
         return []
     removed = yield from RESCUE_EXPIRED(grace=grace)
     yield query("stale_controls")
-    return removed
+    if removed:
+        yield from note_losses(removed)
+    return [(runner, worker) for runner, worker, _, _ in removed]
 
 
 @single_operation

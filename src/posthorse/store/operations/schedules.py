@@ -6,7 +6,7 @@ row for the time itself guards against clocks that are set back. Times that come
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -17,12 +17,15 @@ from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, at_instant, job_at
+from posthorse.rules.store_events import Steered, StoreEventName
 from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
 from posthorse.store.operations import store_facts
+from posthorse.store.operations.incidents import note_miss
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, SubmitResult, enqueue
+from posthorse.store.operations.telling import tell_of_store
 from posthorse.store.queries import Row
 
 MAX_OPEN = 1_000
@@ -103,6 +106,7 @@ def fire(
     *,
     known: int,
     handled_until: int,
+    missed_since: int | None = None,
     forget_before: int = 0,
     lanes: Mapping[Lane, int],
     gauges: Mapping[str, Gauge] = NO_GAUGES,
@@ -112,21 +116,40 @@ def fire(
 ) -> QuerySteps[Fired | None]:
     """Handle the times of a schedule from `known` to `handled_until`; return the jobs that were made.
 
-    Times before `forget_before` are forgotten: the store no longer knows that they were run. Times that their queue
-    refuses are skipped, and counted. None if another process handled them, or the schedule was paused or changed
-    meanwhile.
+    missed_since: the first of them, if it was missed: that is noted. Times before `forget_before` are forgotten: the
+    store no longer knows that they were run. Times that their queue refuses are skipped, and counted. None if another
+    process handled them, or the schedule was paused or changed meanwhile.
     """
     passed = yield from PASS_SCHEDULE(
         name=declared.name, fingerprint=declared.fingerprint, known=known, handled_until=handled_until
     )
     if not passed:
         return None
-    if not runs:
-        return Fired([])
-    by_time = yield from _take(declared.name, runs)
-    yield query("forget_fires", name=declared.name, before=forget_before)
+
+    def enter(made: Sequence[NewJob]) -> QuerySteps[Sequence[SubmitResult]]:
+        return enqueue(made, lanes, packing=packing, told=told).start()
+
+    fired = Fired([])
+    if runs:
+        by_time = yield from _take(declared.name, runs)
+        yield query("forget_fires", name=declared.name, before=forget_before)
+        fired = yield from _run(declared, by_time, passed[0][0], gauges, closed, enter)
+    if missed_since is not None:
+        yield from note_miss(declared.name, missed_since, handled_until, len(fired.jobs))
+    return fired
+
+
+def _run(
+    declared: Declared,
+    by_time: Mapping[int, NewJob],
+    open_jobs: str,
+    gauges: Mapping[str, Gauge],
+    closed: frozenset[str],
+    enter: Callable[[Sequence[NewJob]], QuerySteps[Sequence[SubmitResult]]],
+) -> QuerySteps[Fired]:
+    """Make the jobs for times that were reserved. open_jobs: the earlier jobs of the schedule, as stored."""
     new = sorted(by_time)
-    still_open = yield from _still_open(passed[0][0])
+    still_open = yield from _still_open(open_jobs)
     overlap = declared.policies.overlap
     wanted = among_open(overlap, new, is_open=bool(still_open))
     chosen, refusal = yield from _admitted(wanted, [by_time[time] for time in wanted], gauges, closed)
@@ -135,7 +158,7 @@ def fire(
     made = [by_time[time] for time in chosen]
     jobs: list[str] = []
     if made:
-        jobs = [submitted.id for submitted in (yield from enqueue(made, lanes, packing=packing, told=told).start())]
+        jobs = [submitted.id for submitted in (yield from enter(made))]
     last_at = chosen[-1] if chosen else None
     yield from _note(declared.name, overlap, [*still_open, *jobs], jobs, last_at, skipped=len(new) - len(chosen))
     return Fired(jobs, refusal, len(wanted) - len(chosen))
@@ -228,6 +251,8 @@ def steer(declared: Declared, action: Literal["pause", "resume"]) -> QuerySteps[
     if not (yield from STEERING[action](name=declared.name)):
         yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
         yield from STEERING[action](name=declared.name)
+    told: StoreEventName = "schedule_paused" if action == "pause" else "schedule_resumed"
+    yield from tell_of_store(told, Steered(schedule=declared.name))
 
 
 @operation

@@ -47,7 +47,10 @@ class StreamState(NamedTuple):
 
 
 class BlockRow(NamedTuple):
-    """A row of the stream: what one commit did to some jobs. version: of the job, if it is one alone."""
+    """A row of the stream: what one commit did to some jobs. version: of the job, if it is one alone.
+
+    detail: of what concerns no job, as JSON; then `jobs` is an empty list.
+    """
 
     place: int
     at: int
@@ -55,6 +58,7 @@ class BlockRow(NamedTuple):
     attempt: int | None
     version: int | None
     jobs: str
+    detail: str | None
 
 
 class FaceRow(NamedTuple):
@@ -75,6 +79,11 @@ class Block(NamedTuple):
     row: BlockRow
     jobs: Sequence[str]
     skip: int
+
+    @property
+    def events(self) -> int:
+        """How many events it stands for."""
+        return len(self.jobs) or 1
 
 
 class Page(NamedTuple):
@@ -137,13 +146,14 @@ def read_page(place: Place | None, names: Sequence[str] | None = None) -> QueryS
         for row in rows:
             jobs = _decode_jobs(row.jobs)
             skip = place.skip if row.place == place.place else 0
-            blocks.append(Block(place.tick, row, jobs, skip))
-            count += max(0, len(jobs) - skip)
+            block = Block(place.tick, row, jobs, skip)
+            blocks.append(block)
+            count += max(0, block.events - skip)
             if count >= MAX_JOBS:
                 break
         if blocks and (count >= MAX_JOBS or len(rows) == limit):
             last = blocks[-1]
-            place = Place(last.tick, last.row.place, len(last.jobs))
+            place = Place(last.tick, last.row.place, last.events)
         elif newest.tick:
             place = Place(place.tick + 1)
         else:  # more may have been told since `newest` was read

@@ -13,6 +13,7 @@ import msgspec
 
 from posthorse.clock import SECOND, monotonic
 from posthorse.rules.queues import Layer, layer_from_words
+from posthorse.rules.store_events import Loss, QueueChange, Steered, StoreEventName
 from posthorse.rules.watched import Kinds, Wanted, Watched, encoded
 from posthorse.store.base import (
     BoundQuery,
@@ -123,6 +124,11 @@ def tell_submitted(jobs: Sequence[str], moment: int) -> Iterator[BoundQuery]:
     """Tell of jobs that were enqueued at this moment of the store's clock; a part of submitting."""
     for begin in range(0, len(jobs), MAX_BLOCK):
         yield query_rows("tell_submitted", [(job,) for job in jobs[begin : begin + MAX_BLOCK]], moment=moment)
+
+
+def tell_of_store(name: StoreEventName, detail: QueueChange | Steered | Loss) -> Iterator[BoundQuery]:
+    """Tell what concerns no job, if a reader watches; a part of the operation that does it."""
+    yield query("tell_of_store", name=name, detail=_encode(detail).decode())
 
 
 @creating_no_work

@@ -75,6 +75,7 @@ CREATE TABLE @stream (
     attempt integer,
     version integer,
     jobs    text NOT NULL,
+    detail  text,
     PRIMARY KEY (xid, place)
 );
 ALTER TABLE @stream ALTER COLUMN jobs SET STORAGE EXTERNAL;
@@ -188,3 +189,13 @@ CREATE TABLE @steps (
     value text NOT NULL,
     PRIMARY KEY (job, name)
 )
+
+-- ## add_conditions
+-- Create a table for what went wrong, and let reports say since when a condition holds.
+CREATE TABLE @incidents (
+    subject text PRIMARY KEY,
+    name    text NOT NULL,
+    at      bigint NOT NULL,
+    detail  text NOT NULL
+);
+ALTER TABLE @alarms ADD COLUMN since bigint

@@ -73,7 +73,8 @@ CREATE TABLE @stream (
     name    text NOT NULL,
     attempt integer,
     version integer,
-    jobs    text NOT NULL
+    jobs    text NOT NULL,
+    detail  text
 );
 
 CREATE TABLE @watchers (
@@ -181,3 +182,13 @@ CREATE TABLE @steps (
     value text NOT NULL,
     PRIMARY KEY (job, name)
 ) WITHOUT ROWID
+
+-- ## add_conditions
+-- Create a table for what went wrong, and let reports say since when a condition holds.
+CREATE TABLE @incidents (
+    subject text PRIMARY KEY,
+    name    text NOT NULL,
+    at      integer NOT NULL,
+    detail  text NOT NULL
+) WITHOUT ROWID;
+ALTER TABLE @alarms ADD COLUMN since integer

@@ -733,6 +733,19 @@ DELETE FROM @keys WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM @keys WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED))
 RETURNING 1
 
+-- ── conditions ─────────────────────────────────────────────────────────────────────────────────────
+
+-- ## forget_incidents
+-- Forget what went wrong before a moment.
+DELETE FROM @incidents WHERE ctid = ANY (ARRAY(SELECT ctid FROM @incidents WHERE at < :before FOR UPDATE SKIP LOCKED))
+
+-- ## forget_reports
+-- Forget reports of what was over before a moment, unless an incident is still there of which they tell.
+DELETE FROM @alarms WHERE ctid = ANY (ARRAY(
+    SELECT a.ctid FROM @alarms a WHERE a.since IS NULL AND a.through < :before
+        AND NOT EXISTS (SELECT 1 FROM @incidents i WHERE i.subject = a.subject)
+    FOR UPDATE OF a SKIP LOCKED))
+
 -- ── the stream ─────────────────────────────────────────────────────────────────────────────────────
 
 -- ## tell_submitted
@@ -768,7 +781,7 @@ RETURNING number
 
 -- ## told_between
 -- Return what became visible with one tick, from a place in it: what its snapshot sees and the one before did not.
-SELECT s.place, s.at, s.name, s.attempt, s.version, s.jobs
+SELECT s.place, s.at, s.name, s.attempt, s.version, s.jobs, s.detail
 FROM @ticks p JOIN @ticks c ON c.number = p.number + 1
 CROSS JOIN LATERAL (
     SELECT * FROM @stream WHERE xid >= pg_snapshot_xmax(p.snapshot) AND xid < pg_snapshot_xmax(c.snapshot)

@@ -316,12 +316,23 @@ CREATE TABLE @fires (
     PRIMARY KEY (schedule, due_at)
 );
 
--- Up to when dead letters were reported: to which observer (its kind, or * for the log), and of which queue.
+-- What was reported to whom: to an observer (its kind), or to the log (*). Of dead letters: the queue, and up to when. Of
+-- other conditions: the subject, at which look, and since when the condition holds; without `since` it is over. The
+-- subject '' is the observer itself, which entered then.
 CREATE TABLE @alarms (
     name    text NOT NULL,
     subject text NOT NULL,
     through bigint NOT NULL,
+    since   bigint,
     PRIMARY KEY (name, subject)
+);
+
+-- What went wrong and leaves no other trace: workers that were lost, times of schedules that were missed. detail is JSON.
+CREATE TABLE @incidents (
+    subject text PRIMARY KEY,
+    name    text NOT NULL,
+    at      bigint NOT NULL,
+    detail  text NOT NULL
 );
 
 -- Leaderships: chores that one process at a time does.
@@ -393,7 +404,8 @@ CREATE TABLE @keeps (
 );
 
 -- What happened to jobs, while it is watched: one row for all that one commit did to several jobs (`jobs` is a JSON list
--- of their ids). A row belongs to the first tick whose snapshot sees it; in a tick, rows are in the order of place.
+-- of their ids). What concerns no job has an empty list, and a detail, as JSON. A row belongs to the first tick whose
+-- snapshot sees it; in a tick, rows are in the order of place.
 CREATE TABLE @stream (
     place   bigint GENERATED ALWAYS AS IDENTITY,
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -402,6 +414,7 @@ CREATE TABLE @stream (
     attempt integer,
     version integer,
     jobs    text NOT NULL,
+    detail  text,
     PRIMARY KEY (xid, place)
 );
 -- Ids do not compress, and trying costs more than the rest of the row.

@@ -314,12 +314,23 @@ CREATE TABLE @fires (
     PRIMARY KEY (schedule, due_at)
 ) WITHOUT ROWID;
 
--- Up to when dead letters were reported: to which observer (its kind, or * for the log), and of which queue.
+-- What was reported to whom: to an observer (its kind), or to the log (*). Of dead letters: the queue, and up to when. Of
+-- other conditions: the subject, at which look, and since when the condition holds; without `since` it is over. The
+-- subject '' is the observer itself, which entered then.
 CREATE TABLE @alarms (
     name    text NOT NULL,
     subject text NOT NULL,
     through integer NOT NULL,
+    since   integer,
     PRIMARY KEY (name, subject)
+) WITHOUT ROWID;
+
+-- What went wrong and leaves no other trace: workers that were lost, times of schedules that were missed. detail is JSON.
+CREATE TABLE @incidents (
+    subject text PRIMARY KEY,
+    name    text NOT NULL,
+    at      integer NOT NULL,
+    detail  text NOT NULL
 ) WITHOUT ROWID;
 
 -- Leaderships: chores that one process at a time does.
@@ -391,14 +402,16 @@ CREATE TABLE @keeps (
 ) WITHOUT ROWID;
 
 -- What happened to jobs, while it is watched: one row for all that one commit did to several jobs (`jobs` is a JSON list
--- of their ids). There is one writer at a time, so places are in the order of commits.
+-- of their ids). What concerns no job has an empty list, and a detail, as JSON. There is one writer at a time, so places
+-- are in the order of commits.
 CREATE TABLE @stream (
     place   integer PRIMARY KEY AUTOINCREMENT,
     at      integer NOT NULL,
     name    text NOT NULL,
     attempt integer,
     version integer,
-    jobs    text NOT NULL
+    jobs    text NOT NULL,
+    detail  text
 );
 
 -- Who watches the stream, until when, and what they want: JSON, with names and kinds of jobs. Without a row, nothing is

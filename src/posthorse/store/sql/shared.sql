@@ -691,7 +691,7 @@ DELETE FROM @runners WHERE id = :id
 
 -- ## rescue_expired
 -- Remove runners that did not renew their lease, or that ran before this machine was booted.
-DELETE FROM @runners WHERE boot <> :boot OR expires_at < :lease_now - :grace RETURNING id, worker
+DELETE FROM @runners WHERE boot <> :boot OR expires_at < :lease_now - :grace RETURNING id, worker, host, beat_at
 
 -- ## orphans
 -- Return leases whose runner is not registered, with what the decision about their jobs needs.
@@ -919,6 +919,86 @@ INSERT INTO @alarms (name, subject, through) VALUES (:name, :subject, :through)
 ON CONFLICT (name, subject) DO UPDATE SET through = excluded.through
 WHERE @alarms.through <= :after OR @alarms.through > :now
 RETURNING through
+
+-- ── conditions ─────────────────────────────────────────────────────────────────────────────────────
+
+-- ## open_conditions
+-- Return of which subjects observers were notified that are not over, and since when; '' is the observer itself.
+-- rows: name text
+SELECT a.name, a.subject, a.since FROM {rows} CROSS JOIN @alarms a WHERE a.name = r.name AND a.since IS NOT NULL
+
+-- ## queue_waits
+-- Return since when the first job of each lane waits: one step of an index for each.
+SELECT head.queue, head.job, (SELECT coalesce(run_at, created_at) FROM @jobs WHERE id = head.job) AS since, :now AS now
+FROM (
+    SELECT lanes.queue, (SELECT job FROM @ready WHERE lane = lanes.id ORDER BY seq LIMIT 1) AS job FROM @lanes lanes
+) AS head WHERE head.job IS NOT NULL
+
+-- ## running_jobs
+-- Return the jobs that run, with how far they are.
+SELECT j.id, 'processing' AS state, lanes.kind, lanes.queue, j.tenant, j.created_at, k.done, k.total, k.pace,
+    CASE WHEN l.claimed_at > k.updated_at THEN l.claimed_at ELSE k.updated_at END AS updated_at, :now AS now
+FROM @leases l
+JOIN @jobs j ON j.id = l.job
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @checkpoints k ON k.job = l.job
+
+-- ## idle_jobs
+-- Return those of some jobs that do not run, with their states.
+-- rows: job uuid
+SELECT j.id, j.state, lanes.kind, lanes.queue, j.tenant, j.created_at, k.done, k.total, k.pace, k.updated_at,
+    :now AS now
+FROM {rows} CROSS JOIN @jobs j
+JOIN @lanes lanes ON lanes.id = j.lane
+LEFT JOIN @checkpoints k ON k.job = j.id
+WHERE j.id = r.job AND NOT EXISTS (SELECT 1 FROM @leases l WHERE l.job = j.id)
+
+-- ## begin_condition
+-- Record that a condition began. No row: it was reported before and is not over, or a later look found otherwise. Looks
+-- under a clock that was set back since do not count as later.
+INSERT INTO @alarms (name, subject, through, since) VALUES (:name, :subject, :looked, :since)
+ON CONFLICT (name, subject) DO UPDATE SET through = excluded.through, since = excluded.since
+WHERE @alarms.since IS NULL AND (@alarms.through < :looked OR @alarms.through > :now)
+RETURNING through
+
+-- ## end_condition
+-- Record that a condition is over. No row: another process did, or a later look found otherwise.
+UPDATE @alarms SET through = :looked, since = NULL
+WHERE name = :name AND subject = :subject AND since IS NOT NULL AND (through < :looked OR through > :now)
+RETURNING through
+
+-- ## note_incident
+-- Note what went wrong.
+INSERT INTO @incidents (subject, name, at, detail) VALUES (:subject, :name, :now, :detail)
+ON CONFLICT (subject) DO NOTHING
+
+-- ## untold_incidents
+-- Return incidents of which an observer was not notified, from the oldest.
+SELECT i.name, i.subject, i.at, i.detail FROM @incidents i
+WHERE i.name = :incident AND NOT EXISTS (SELECT 1 FROM @alarms a WHERE a.name = :name AND a.subject = i.subject)
+ORDER BY i.at LIMIT :limit
+
+-- ## take_incident
+-- Record that an observer is notified of an incident. No row: it was notified before.
+INSERT INTO @alarms (name, subject, through) VALUES (:name, :subject, :now)
+ON CONFLICT (name, subject) DO NOTHING
+RETURNING through
+
+-- ## enter_observer
+-- Enter an observer of conditions. No row: it is known.
+INSERT INTO @alarms (name, subject, through, since) VALUES (:name, '', :now, :now)
+ON CONFLICT (name, subject) DO NOTHING
+RETURNING through
+
+-- ## pass_incidents
+-- Let a new observer pass over what was before it.
+INSERT INTO @alarms (name, subject, through)
+SELECT :name, subject, :now FROM @incidents WHERE name = :incident
+ON CONFLICT (name, subject) DO NOTHING
+
+-- ## leases_held
+-- Return how many jobs a runner holds.
+SELECT count(*) FROM @leases WHERE runner = :runner
 
 -- ── reading ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -1611,6 +1691,11 @@ DELETE FROM @watchers WHERE name = :name RETURNING name
 -- ## tell
 -- Tell the stream what one commit did to several jobs.
 INSERT INTO @stream (at, name, attempt, jobs) VALUES (:now, :name, :attempt, :jobs)
+
+-- ## tell_of_store
+-- Tell the stream what concerns no job, if it is watched.
+INSERT INTO @stream (at, name, jobs, detail)
+SELECT :now, CAST(:name AS text), '[]', CAST(:detail AS text) WHERE EXISTS (SELECT 1 FROM @watchers)
 
 -- ## tell_started
 -- Tell the stream of attempts that began, while their runner has its lease.

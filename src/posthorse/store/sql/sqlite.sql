@@ -607,6 +607,17 @@ DELETE FROM @keys WHERE EXISTS (
     SELECT 1 FROM {rows}
     WHERE r.tenant = @keys.tenant AND r.scope = @keys.scope AND r.key = @keys.key AND r.job = @keys.job)
 
+-- ── conditions ─────────────────────────────────────────────────────────────────────────────────────
+
+-- ## forget_incidents
+-- Forget what went wrong before a moment.
+DELETE FROM @incidents WHERE at < :before
+
+-- ## forget_reports
+-- Forget reports of what was over before a moment, unless an incident is still there of which they tell.
+DELETE FROM @alarms WHERE since IS NULL AND through < :before
+    AND NOT EXISTS (SELECT 1 FROM @incidents i WHERE i.subject = @alarms.subject)
+
 -- ── the stream ─────────────────────────────────────────────────────────────────────────────────────
 
 -- ## tell_submitted
@@ -629,7 +640,7 @@ SELECT 0 WHERE false
 
 -- ## told_between
 -- Return what was told, from a place on; the tick is 0.
-SELECT place, at, name, attempt, version, jobs FROM @stream
+SELECT place, at, name, attempt, version, jobs, detail FROM @stream
 WHERE place >= :place AND :tick = 0 ORDER BY place LIMIT :limit
 
 -- ## forget_told
