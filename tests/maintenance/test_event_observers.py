@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections import Counter
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +26,7 @@ from posthorse.maintenance.event_observers import EventObservers
 from posthorse.rules.watched import decoded
 from posthorse.store.operations import stream
 from posthorse.store.operations.observing import places_of
+from posthorse.store.operations.read import call
 from posthorse.store.operations.stream import forget_told
 from posthorse.store.operations.telling import queues_and_watchers
 from tests.waiting import until
@@ -273,6 +275,86 @@ def test_a_batch_that_is_too_large_becomes_several_jobs(app: ph.Posthorse, seen:
         app.enqueue_many([work.bind() for _ in range(1_000)])
         until(lambda: sum(len(events) for events in seen if isinstance(events, list)) == 1_000, patience=60)
     assert len(seen) == 4  # of 12 MB
+
+
+@quick
+def test_what_concerns_no_job_is_observed_too(app: ph.Posthorse, seen: list[object]) -> None:
+    @app.on(ph.events.QueueChanged | ph.events.WorkerLost, queue="mail")
+    def observe(event: ph.events.StoreEvent) -> None:
+        seen.append(event)
+
+    with app.worker():
+        until(lambda: app.store.read(places_of(["observer observe"])))
+        app.queue("photos").pause()
+        app.queue("mail").pause()
+        until(lambda: seen)
+    [event] = seen
+    assert isinstance(event, ph.events.QueueChanged)
+    assert (event.queue, event.settings) == ("mail", {"paused": True})
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_an_observer_whose_watch_ended_hears_that_once(
+    app: ph.Posthorse, caplog: pytest.LogCaptureFixture, *, is_closed: bool
+) -> None:
+    @app.job
+    def work() -> None: ...
+
+    @app.on(ph.events.JobSubmitted | ph.events.Missed)
+    def observe(event: ph.events.JobSubmitted | ph.events.Missed) -> None: ...
+
+    app.migrate()
+
+    async def turn(times: int = 3, observers: EventObservers | None = None) -> None:
+        both = observers or observers_of(app, keep=60.0)
+        for _ in range(times):
+            await both._turn()  # pyright: ignore[reportPrivateUsage]
+
+    def told() -> list[str]:
+        jobs = [app.store.read(call(job.id)) for job in sorted(app.jobs(kind="observe"), key=lambda job: job.id)]
+        return ["missed" if "not watched" in job.arguments else "submitted" for job in jobs if job is not None]
+
+    asyncio.run(turn())  # it is new: it has missed nothing
+    app.gate.look_again()
+    work.enqueue()
+    asyncio.run(turn())
+    assert told() == ["submitted"]
+    asyncio.run(turn())  # a restart in time
+    app.store.clock.advance(timedelta(seconds=61))
+    app.gate.look_again()
+    work.enqueue()  # no process writes that down
+    if is_closed:
+        app.queue("posthorse").drain()
+        asyncio.run(turn())
+        assert told() == ["submitted"]
+        app.queue("posthorse").resume()
+
+    async def race() -> None:
+        await asyncio.gather(turn(), turn())
+
+    asyncio.run(race())
+    app.gate.look_again()
+    work.enqueue()
+    asyncio.run(turn())
+    assert told() == ["submitted", "missed", "submitted"]
+    assert "the observer observe missed events: nothing watched for it" in caplog.text
+
+
+def test_an_observer_of_changed_code_that_was_watched_has_missed_nothing(app: ph.Posthorse) -> None:
+    app.migrate()
+
+    def observing(*events: type[ph.events.JobEvent | ph.events.Missed]) -> EventObservers:
+        newer = ph.Posthorse(app.settings.url, clock=app.store.clock)
+
+        def observe(event: ph.events.JobEvent | ph.events.Missed) -> None: ...
+
+        newer.on(*events, name="observe")(observe)
+        return EventObservers(app.store, newer.registry.event_observers, newer.registry.queues, keep=60.0)
+
+    for observers in (observing(Completed, ph.events.Missed), observing(Failed, ph.events.Missed)):
+        asyncio.run(observers._turn())  # pyright: ignore[reportPrivateUsage]
+        asyncio.run(observers._turn())  # pyright: ignore[reportPrivateUsage]
+    assert [*app.jobs(kind="observe")] == []
 
 
 @quick

@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 
+import psycopg
 import pytest
 
 from posthorse.clock import SECOND
@@ -425,3 +427,101 @@ def _long_transaction(yard: Yard) -> Iterator[list[str]]:
         finally:
             may_end.set()
             holding.result()
+
+
+def test_what_nobody_marked_for_long_becomes_ticks_of_a_moderate_size(
+    postgres_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard, rows, per_transaction = postgres_yard, 200_000, 50
+    watch(yard)
+    reader = Reader(yard)
+    with psycopg.connect(yard.store.url, autocommit=True) as connection:
+        # Transactions that are over have written them. Only these rows are fewer commits: their numbers are real.
+        connection.execute(
+            f"""DO $$ BEGIN
+                FOR step IN 1 .. {rows // per_transaction} LOOP
+                    BEGIN
+                        INSERT INTO posthorse.ticks (number, at, snapshot) VALUES (-step, 0, '1:1:');
+                        DELETE FROM posthorse.ticks WHERE number = -step;
+                    EXCEPTION WHEN division_by_zero THEN NULL;
+                    END;
+                END LOOP;
+            END $$"""
+        )
+        [(newest,)] = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchall()
+        first = newest - rows // per_transaction
+        connection.execute(
+            f"""INSERT INTO posthorse.stream (xid, at, name, jobs, detail)
+            SELECT ({first} + n / {per_transaction})::text::xid8, 1, 'queue_changed', '[]', n::text
+            FROM generate_series(0, {rows - 1}) AS n ORDER BY random()"""
+        )
+        connection.execute("ANALYZE posthorse.stream")
+
+    commits = 1
+    while yard.store.run(stream.mark_tick("anew")):
+        commits += 1
+    assert commits <= rows // (telling.MAX_TICK * stream.MAX_TICKS) + 1
+    with psycopg.connect(yard.store.url) as connection:
+        told = connection.execute(
+            """SELECT c.number, count(*), count(DISTINCT s.detail), min(s.xid), max(s.xid)
+            FROM posthorse.ticks p JOIN posthorse.ticks c ON c.number = p.number + 1
+            CROSS JOIN LATERAL (
+                SELECT * FROM posthorse.stream WHERE xid >= pg_snapshot_xmax(p.snapshot)
+                    AND xid < pg_snapshot_xmax(c.snapshot) AND pg_visible_in_snapshot(xid, c.snapshot)) AS s
+            GROUP BY c.number ORDER BY c.number"""
+        ).fetchall()
+    assert sum(count for _, count, _, _, _ in told) == sum(different for _, _, different, _, _ in told) == rows
+    assert max(count for _, count, _, _, _ in told) <= telling.MAX_TICK + per_transaction
+    assert all(before[4] < after[3] for before, after in pairwise(told)), "later transactions are in later ticks"
+
+    statements = 0
+    original = stream.TOLD_BETWEEN
+
+    def counted(**values: object) -> object:
+        nonlocal statements
+        statements += 1
+        return original(**values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stream, "TOLD_BETWEEN", counted)
+    seen: list[int] = []
+    for pages in range(1, 41):
+        page = yard.store.read(stream.read_page(reader.place))
+        assert len(page.blocks) <= stream.MAX_BLOCKS
+        seen += [int(block.row.detail or "") for block in page.blocks if not block.skip]
+        reader.place = page.after
+        assert statements <= 3 * pages
+    assert len(seen) == len(set(seen)) > 39 * stream.MAX_BLOCKS * 0.9
+    assert max(seen) < 6 * telling.MAX_TICK
+
+
+def test_ticks_that_are_cut_lose_and_repeat_nothing_beside_writers(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_TICK", 3)
+    monkeypatch.setattr(stream, "MAX_TICKS", 2)
+    watch(yard)
+    readers = [Reader(yard) for _ in range(3)]
+    stop = threading.Event()
+    jobs: list[str] = []
+
+    def write(seed: int) -> None:
+        random_source = random.Random(seed)
+        other = Yard(yard.store.url)
+        while not stop.is_set():
+            with other.store.transaction():
+                jobs.extend(submit_told(other, 1))
+                stop.wait(random_source.uniform(0, 0.02))
+                jobs.extend(submit_told(other, 1))
+        other.store.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(write, seed) for seed in range(4)]
+        for _ in range(60):
+            for reader in readers[:2]:
+                reader.read()
+            stop.wait(0.01)
+        stop.set()
+        for writer in writers:
+            writer.result()
+    for reader in readers:
+        reader.read_all()
+    assert sorted(job for _, job in readers[0].seen) == sorted(jobs)
+    assert readers[0].seen == readers[1].seen == readers[2].seen

@@ -226,7 +226,8 @@ class Hub:
         """Begin with what comes now. A reader that was served before finds out by itself what it missed."""
         state = self.store.read(stream_state())
         if state.has_news or state.is_foreign:
-            self.store.run(mark_tick(uuid4().hex[:8]))
+            while self.store.run(mark_tick(uuid4().hex[:8])):
+                pass
             state = self.store.read(stream_state())
         with self._guard:
             if not self._thread.is_current:
@@ -271,8 +272,7 @@ class Hub:
         if not page.is_last:
             return True
         if watch.may_mark and (page.state.has_news or page.state.is_foreign):
-            self.store.run(mark_tick(uuid4().hex[:8]))
-            watch.may_mark = False
+            watch.may_mark = self.store.run(mark_tick(uuid4().hex[:8]))
             return True
         return False
 

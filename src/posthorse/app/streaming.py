@@ -190,8 +190,8 @@ class Events:
                 yield from self._join()  # the hub began before, in another life of the stream
         elif page.is_last and not self._follows:
             if (page.state.has_news or page.state.is_foreign) and not self._was_marked:
-                yield from commit(self._app, mark_tick(uuid4().hex[:8]))
-                self._was_marked = True
+                has_more = yield from commit(self._app, mark_tick(uuid4().hex[:8]))
+                self._was_marked = not has_more
             else:
                 self._is_last = True
         return None

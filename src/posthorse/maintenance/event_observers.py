@@ -23,14 +23,13 @@ from posthorse.rules.job_events import Missed, StreamEvent
 from posthorse.rules.observers import MAX_BATCH, EventObserver
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
-from posthorse.rules.stream_cursor import Cursor, Place, as_cursor, why_unreadable
+from posthorse.rules.stream_cursor import Cursor, Place, Why, as_cursor, why_unreadable
 from posthorse.rules.watched import Wanted, encoded
 from posthorse.store.admission import Admission
 from posthorse.store.event_reading import events_of
-from posthorse.store.operations.observing import enter_reader, hand_over, places_of
+from posthorse.store.operations.observing import Stored, enter_reader, hand_over, keep_watching, places_of
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.stream import Page, StreamState, mark_tick, read_page, stream_state
-from posthorse.store.operations.telling import watch
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
@@ -51,12 +50,14 @@ PLACE_INTERVAL = 10.0
 class _Reading:
     """How far one observer is: in the store, and in the memory of this process."""
 
-    def __init__(self, stored: str) -> None:
+    def __init__(self, stored: Stored) -> None:
         self.stored = stored
-        self.at = as_cursor(stored)
+        self.at = as_cursor(stored.place)
         self.pending: list[StreamEvent] = []
         self.since = monotonic()
         """When the first of those events was read, or the place was stored."""
+        self.says_unwatched = bool(stored.unwatched_at)
+        """Whether it must still be told that nothing watched for it."""
         self.waits_until = 0.0
         """Until when it is left alone, because it could not be notified."""
 
@@ -133,13 +134,13 @@ class EventObservers:
         stored = await self._store.aread(places_of([_reader(name) for name in self._observers]))
         found: list[tuple[EventObserver, _Reading]] = []
         for name, observer in self._observers.items():
-            place = stored.get(_reader(name))
-            if place is None:
+            known = stored.get(_reader(name))
+            if known is None:
                 self._watches_until = 0.0  # it was forgotten: it enters again
                 continue
             reading = self._readings.get(name)
-            if reading is None or reading.stored != place:
-                reading = self._readings[name] = _Reading(place)
+            if reading is None or reading.stored != known:
+                reading = self._readings[name] = _Reading(known)
             if monotonic() >= reading.waits_until:
                 found.append((observer, reading))
         return found
@@ -148,7 +149,8 @@ class EventObservers:
         """Watch for each observer, for as long as events are kept: so long it may be without any process."""
         for name, observer in self._observers.items():
             wanted = Wanted(sorted(observer.names), None if observer.kinds is None else sorted(observer.kinds))
-            await self._store.arun(watch(_watcher(name, wanted), wanted, uuid4().hex[:8], seconds=self._keep))
+            reader, life = _reader(name), uuid4().hex[:8]
+            await self._store.arun(keep_watching(reader, _watcher(name, wanted), wanted, life, seconds=self._keep))
         state = await self._state()
         for name in self._observers:
             await self._store.arun(enter_reader(_reader(name), str(Cursor(state.life or "", state.kept.newest))))
@@ -157,7 +159,8 @@ class EventObservers:
     async def _state(self) -> StreamState:
         state = await self._store.aread(stream_state())
         if state.has_news or state.is_foreign:
-            await self._store.arun(mark_tick(uuid4().hex[:8]))
+            while await self._store.arun(mark_tick(uuid4().hex[:8])):
+                pass
             state = await self._store.aread(stream_state())
         return state
 
@@ -179,14 +182,12 @@ class EventObservers:
         page = await self._page(reading.at.place, pages)
         life, kept = page.state.life or "", page.state.kept
         if (why := why_unreadable(reading.at, life, kept)) is not None:
-            goes_on = Cursor(life, kept.oldest if why == "too old" else kept.newest)
-            log.warning("the observer %s missed events: the place where it was is %s", observer.name, why)
-            if observer.wants_missed:
-                reading.pending.append(
-                    Missed(why=why, after=str(reading.at), cursor=str(goes_on), at=moment(self._store.clock.now()))
-                )
-            reading.at = goes_on
-            return await self._hand_over(observer, reading)
+            return await self._miss(
+                observer, reading, why, Cursor(life, kept.oldest if why == "too old" else kept.newest)
+            )
+        if reading.says_unwatched:
+            reading.says_unwatched = False
+            return await self._miss(observer, reading, "not watched", reading.at)
         if len(reading.pending) < MAX_BATCH:
             for placed in events_of(page, self._packing):
                 if placed.name in observer.names and observer.wants(placed.face):
@@ -197,9 +198,20 @@ class EventObservers:
         if reading.pending:
             if at_once or observer.is_due(len(reading.pending), monotonic() - reading.since):
                 return await self._hand_over(observer, reading) and not page.is_last
-        elif page.is_last and monotonic() - reading.since >= PLACE_INTERVAL and str(reading.at) != reading.stored:
+        elif page.is_last and monotonic() - reading.since >= PLACE_INTERVAL and str(reading.at) != reading.stored.place:
             await self._hand_over(observer, reading)
         return not page.is_last
+
+    async def _miss(self, observer: EventObserver, reading: _Reading, why: Why, goes_on: Cursor) -> bool:
+        """Hand over that events were missed, and let the observer go on elsewhere."""
+        what = "nothing watched for it" if why == "not watched" else f"the place where it was is {why}"
+        log.warning("the observer %s missed events: %s", observer.name, what)
+        if observer.wants_missed:
+            reading.pending.append(
+                Missed(why=why, after=str(reading.at), cursor=str(goes_on), at=moment(self._store.clock.now()))
+            )
+        reading.at = goes_on
+        return await self._hand_over(observer, reading)
 
     async def _page(self, place: Place, pages: dict[Place, Page]) -> Page:
         """Read a page, once for all observers that are there; with a tick if that shows more."""
@@ -237,7 +249,7 @@ class EventObservers:
         failpoint("after_hand_over")
         if moved:
             self._was_first = True
-            reading.stored, reading.pending, reading.since = str(reading.at), [], monotonic()
+            reading.stored, reading.pending, reading.since = Stored(str(reading.at)), [], monotonic()
         else:
             self._was_second = True
             del self._readings[observer.name]  # where it is now is read at the next turn

@@ -49,4 +49,5 @@ class ForgetEvents(Chore):
         """
         state = await self._store.aread(stream_state())
         if state.has_news or state.is_foreign:
-            await self._store.arun(mark_tick(uuid4().hex[:8]))
+            while await self._store.arun(mark_tick(uuid4().hex[:8])):
+                pass

@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from posthorse.rules.job import Lane, NewJob
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queue_depth import Gauge
-from posthorse.rules.watched import NO_KINDS, Kinds
+from posthorse.rules.watched import NO_KINDS, Kinds, Wanted
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
+from posthorse.store.operations.telling import watch
 
-PLACE_OF_READER = TypedQuery("place_of_reader", tuple[str])
+
+class Stored(NamedTuple):
+    """How far a durable reader is, as it is stored; and when its watch was found to have ended, or 0."""
+
+    place: str
+    unwatched_at: int = 0
+
+
+PLACE_OF_READER = TypedQuery("place_of_reader", tuple[str, int])
+WATCHES_OF = TypedQuery("watches_of", tuple[str])
 MOVE_READER = TypedQuery("move_reader", tuple[str])
 
 
 @operation
-def places_of(readers: Sequence[str]) -> QuerySteps[dict[str, str]]:
-    """Return the cursors of durable readers that are known."""
-    found: dict[str, str] = {}
+def places_of(readers: Sequence[str]) -> QuerySteps[dict[str, Stored]]:
+    """Return how far durable readers are that are known."""
+    found: dict[str, Stored] = {}
     for name in readers:
-        for (place,) in (yield from PLACE_OF_READER(name=name)):
-            found[name] = place
+        for row in (yield from PLACE_OF_READER(name=name)):
+            found[name] = Stored(*row)
     return found
+
+
+@operation
+def keep_watching(reader: str, watcher: str, wanted: Wanted, life: str, *, seconds: float) -> QuerySteps[bool]:
+    """Watch for a durable reader for so many seconds; return whether one of its watches held until now.
+
+    If none did, events may not have been written for it. That is noted in the same commit, and stays noted until the
+    reader has handed it over; a new reader has missed nothing.
+    """
+    held = yield from WATCHES_OF(reader=reader)
+    yield from watch(watcher, wanted, life, seconds=seconds).start()
+    if not held:
+        yield query("mark_unwatched", name=reader)
+    return bool(held)
 
 
 @creating_no_work
@@ -35,7 +60,7 @@ def enter_reader(name: str, cursor: str) -> QuerySteps[None]:
 @operation
 def hand_over(
     reader: str,
-    known: str,
+    known: Stored,
     place: str,
     jobs: Sequence[NewJob],
     *,
@@ -47,10 +72,11 @@ def hand_over(
 ) -> QuerySteps[bool]:
     """Move a reader from a place that it was known to be at, and enqueue what its events became.
 
-    False if another process moved it meanwhile, or this very call did and its reply was lost: then nothing is done.
+    That it was not watched counts as handed over, too. False if another process moved it meanwhile, or this very call
+    did and its reply was lost: then nothing is done.
     Raises QueueClosed or QueueFull if the queue refuses the jobs; then nothing counts as handed over.
     """
-    if not (yield from MOVE_READER(name=reader, place=place, known=known)):
+    if not (yield from MOVE_READER(name=reader, place=place, known=known.place, unwatched=known.unwatched_at)):
         return False
     if jobs:
         yield from enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()

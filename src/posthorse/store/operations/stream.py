@@ -17,10 +17,13 @@ from posthorse.clock import SECOND
 from posthorse.rules.stream_cursor import Kept, Place
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query
 from posthorse.store.operations.store_facts import now
-from posthorse.store.operations.telling import LIFE
+from posthorse.store.operations.telling import LIFE, MAX_TICK
 
 MAX_BLOCKS, MAX_JOBS = 100, 2_000
 """What one page holds at most: rows, and jobs in them, but for the last row."""
+
+MAX_TICKS = 10
+"""Ticks that one commit marks."""
 
 FORGOTTEN_AT_ONCE = 1_000
 """Rows that one commit of retention removes."""
@@ -99,7 +102,7 @@ class Page(NamedTuple):
 
 STREAM_STATE = TypedQuery("stream_state", StreamState)
 TOLD_BETWEEN = TypedQuery("told_between", BlockRow)
-TICK = TypedQuery("tick", tuple[int])
+TICK = TypedQuery("tick", tuple[int, int])
 FACES = TypedQuery("faces", FaceRow)
 DETAILS = TypedQuery("details", tuple[str, int, str | None])
 FORGET_TOLD = TypedQuery("forget_told", tuple[int])
@@ -117,13 +120,21 @@ def stream_state() -> QuerySteps[StreamState]:
 
 @creating_no_work
 @operation
-def mark_tick(new_life: str) -> QuerySteps[None]:
-    """Make what is committed readable, if there is news. The stream of another server begins anew."""
+def mark_tick(new_life: str) -> QuerySteps[bool]:
+    """Make what is committed readable, if there is news; return whether there is more to mark.
+
+    After a long time in which no process did, that is much: then it becomes several ticks, each of which can be read
+    and forgotten at a moderate cost. The stream of another server begins anew.
+    """
     [state] = yield from STREAM_STATE()
     if state.is_foreign:
         yield query("begin_stream_anew")
         yield query("set_meta", name=LIFE, value=new_life)
-    yield from TICK()
+    for _ in range(MAX_TICKS):
+        marked = yield from TICK(limit=MAX_TICK)
+        if not any(is_cut for _, is_cut in marked):
+            return False
+    return True
 
 
 @operation

@@ -33,6 +33,9 @@ LIFE = "stream"
 MAX_BLOCK = 1_000
 """Jobs in one row: readers hold a few rows in memory."""
 
+MAX_TICK = 1_000
+"""Rows of one tick, but for those of one more transaction: after a long time without a reader there are several."""
+
 QUEUES_AND_WATCHERS = TypedQuery("queues_and_watchers", tuple[str, str, str, int | None])
 UNWATCH = TypedQuery("unwatch", tuple[str])
 WANTED_BY = TypedQuery("wanted_by", tuple[str])
@@ -94,7 +97,7 @@ def watch(name: str, wanted: Wanted, life: str, *, seconds: float) -> QuerySteps
     if known != [(words,)]:
         yield query("count_change")
         yield query("set_new_fact", name=LIFE, value=life)
-        yield query("tick")
+        yield query("tick", limit=MAX_TICK)
         yield query("watch", name=name, wanted=words, span=round(seconds * SECOND))
         yield query("wake")
     else:

@@ -93,9 +93,10 @@ CREATE TABLE @watchers (
 );
 
 CREATE TABLE @readers (
-    name     text PRIMARY KEY,
-    place    text NOT NULL,
-    moved_at bigint NOT NULL
+    name         text PRIMARY KEY,
+    place        text NOT NULL,
+    moved_at     bigint NOT NULL,
+    unwatched_at bigint
 )
 
 -- ## add_release

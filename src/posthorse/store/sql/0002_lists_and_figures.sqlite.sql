@@ -84,9 +84,10 @@ CREATE TABLE @watchers (
 ) WITHOUT ROWID;
 
 CREATE TABLE @readers (
-    name     text PRIMARY KEY,
-    place    text NOT NULL,
-    moved_at integer NOT NULL
+    name         text PRIMARY KEY,
+    place        text NOT NULL,
+    moved_at     integer NOT NULL,
+    unwatched_at integer
 ) WITHOUT ROWID
 
 -- ## add_release

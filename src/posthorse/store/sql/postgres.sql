@@ -768,16 +768,25 @@ SELECT (SELECT value FROM @meta WHERE name = 'stream') AS life,
 FROM (SELECT 1) AS one LEFT JOIN (SELECT number, snapshot FROM @ticks ORDER BY number DESC LIMIT 1) AS newest ON true
 
 -- ## tick
--- Mark how far the stream is, if there is news since the last tick, or none yet. No row: nothing is new, or another
--- process marked it.
+-- Mark how far the stream is, if there is news since the last tick, or none yet. If there is much, only so many rows are
+-- in it, and those of one more transaction: its snapshot is the present one, without all transactions that began after
+-- those. Returns whether it was cut. No row: nothing is new, or another process marked it.
 INSERT INTO @ticks (number, at, snapshot)
-SELECT coalesce(newest.number, 0) + 1, :now, pg_current_snapshot()
+SELECT coalesce(newest.number, 0) + 1, :now, CASE WHEN cut.xid IS NULL THEN pg_current_snapshot() ELSE CAST(concat(
+    least(cut.xid, pg_snapshot_xmin(pg_current_snapshot())), ':', cut.xid, ':', (
+        SELECT string_agg(open.xid::text, ',' ORDER BY open.xid)
+        FROM pg_snapshot_xip(pg_current_snapshot()) AS open(xid) WHERE open.xid < cut.xid)) AS pg_snapshot) END
 FROM (SELECT 1) AS one LEFT JOIN (SELECT number, snapshot FROM @ticks ORDER BY number DESC LIMIT 1) AS newest ON true
+LEFT JOIN LATERAL (
+    SELECT xid FROM @stream WHERE xid > (
+        SELECT xid FROM @stream WHERE xid >= pg_snapshot_xmax(newest.snapshot) ORDER BY xid, place
+        OFFSET :limit::integer - 1 LIMIT 1)
+    ORDER BY xid LIMIT 1) AS cut ON true
 WHERE newest.number IS NULL
     OR EXISTS (SELECT 1 FROM @stream WHERE xid >= pg_snapshot_xmax(newest.snapshot))
     OR EXISTS (SELECT 1 FROM @stream WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(newest.snapshot))))
 ON CONFLICT (number) DO NOTHING
-RETURNING number
+RETURNING number, pg_snapshot_xmax(snapshot) < pg_snapshot_xmax(pg_current_snapshot()) AS is_cut
 
 -- ## told_between
 -- Return what became visible with one tick, from a place in it: what its snapshot sees and the one before did not.
@@ -815,8 +824,9 @@ DELETE FROM @ticks
 
 -- ## move_reader
 -- Move a durable reader on. No row: another process did so meanwhile, or is doing so at this moment.
-UPDATE @readers SET place = :place, moved_at = :now WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM @readers WHERE name = :name AND place = :known FOR UPDATE SKIP LOCKED))
+UPDATE @readers SET place = :place, moved_at = :now, unwatched_at = NULL WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM @readers
+    WHERE name = :name AND place = :known AND coalesce(unwatched_at, 0) = :unwatched FOR UPDATE SKIP LOCKED))
 RETURNING name
 
 -- ## forget_watchers

@@ -435,9 +435,11 @@ CREATE TABLE @watchers (
     until  bigint NOT NULL
 );
 
--- How far durable readers of the stream are.
+-- How far durable readers of the stream are. unwatched_at: when it was found that the watch of one had ended, until it was
+-- told so.
 CREATE TABLE @readers (
-    name     text PRIMARY KEY,
-    place    text NOT NULL,
-    moved_at bigint NOT NULL
+    name         text PRIMARY KEY,
+    place        text NOT NULL,
+    moved_at     bigint NOT NULL,
+    unwatched_at bigint
 );

@@ -422,9 +422,11 @@ CREATE TABLE @watchers (
     until  integer NOT NULL
 ) WITHOUT ROWID;
 
--- How far durable readers of the stream are.
+-- How far durable readers of the stream are. unwatched_at: when it was found that the watch of one had ended, until it was
+-- told so.
 CREATE TABLE @readers (
-    name     text PRIMARY KEY,
-    place    text NOT NULL,
-    moved_at integer NOT NULL
+    name         text PRIMARY KEY,
+    place        text NOT NULL,
+    moved_at     integer NOT NULL,
+    unwatched_at integer
 ) WITHOUT ROWID;

@@ -1715,8 +1715,17 @@ FROM {rows} JOIN @jobs j ON j.id = r.job JOIN @lanes lanes ON lanes.id = j.lane
 SELECT e.job, e.version, e.detail FROM {rows} JOIN @events e ON e.job = r.job AND e.version = r.version
 
 -- ## place_of_reader
--- Return how far a durable reader is.
-SELECT place FROM @readers WHERE name = :name
+-- Return how far a durable reader is, and when its watch was found to have ended, or 0.
+SELECT place, coalesce(unwatched_at, 0) FROM @readers WHERE name = :name
+
+-- ## watches_of
+-- Return the watches of a durable reader that hold: their names are its own, a space, and eight characters.
+SELECT name FROM @watchers
+WHERE substr(name, 1, length(:reader) + 1) = :reader || ' ' AND length(name) = length(:reader) + 9 AND until > :now
+
+-- ## mark_unwatched
+-- Note that a durable reader was not watched for a while, if it is known.
+UPDATE @readers SET unwatched_at = :now WHERE name = :name AND unwatched_at IS NULL
 
 -- ## enter_reader
 -- Enter a durable reader, unless it is known.

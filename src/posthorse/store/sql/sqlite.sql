@@ -636,7 +636,7 @@ SELECT (SELECT value FROM @meta WHERE name = 'stream') AS life, 0 AS oldest_tick
 
 -- ## tick
 -- Do nothing: places are in the order of commits.
-SELECT 0 WHERE false
+SELECT 0, 0 WHERE :limit < 0
 
 -- ## told_between
 -- Return what was told, from a place on; the tick is 0.
@@ -655,7 +655,8 @@ DELETE FROM @stream
 
 -- ## move_reader
 -- Move a durable reader on. No row: another process did so meanwhile.
-UPDATE @readers SET place = :place, moved_at = :now WHERE name = :name AND place = :known RETURNING name
+UPDATE @readers SET place = :place, moved_at = :now, unwatched_at = NULL
+WHERE name = :name AND place = :known AND coalesce(unwatched_at, 0) = :unwatched RETURNING name
 
 -- ## forget_watchers
 -- Forget watchers whose process ended without a word.
