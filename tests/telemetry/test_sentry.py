@@ -230,7 +230,10 @@ def test_the_death_of_a_process_is_reported_by_an_observer(project: Project, rec
         until(lambda: project.client.store.read(places_of(["observer report_deaths"])), patience=90)
         job = enqueue(project, "die")
         until_state(project.client.get_job(job), "failed", patience=90)
-        until(lambda: project.client.jobs("kind:report_deaths state:completed").count(), patience=90)
+        until(lambda: project.client.jobs("kind:report_deaths state:completed").count() == 2, patience=90)
         assert worker.stop() == 0
     found = [event for event in receiver.events if event.get("message")]
-    assert {(event["message"], event["tags"]["job_id"]) for event in found} == {("die: crashed", job)}
+    assert {event["tags"]["job_id"] for event in found} == {job}
+    first, last = sorted(event["message"] for event in found)
+    assert first.startswith("die: Crashed: crashed its process 2 times")
+    assert last == "die: crashed"
