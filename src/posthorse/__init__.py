@@ -22,6 +22,7 @@ if typing.TYPE_CHECKING:
     from posthorse.errors import (
         CodecError,
         DuplicateKind,
+        EventTimeout,
         Interrupted,
         InvalidArgument,
         InvalidCall,
@@ -99,6 +100,7 @@ __all__ = [
     "DuplicateKind",
     "Estimate",
     "Event",
+    "EventTimeout",
     "GiveUp",
     "Interrupted",
     "InvalidArgument",
@@ -185,6 +187,7 @@ _HOMES = {
     "Schedule": "posthorse.app.schedules",
     "CodecError": "posthorse.errors",
     "DuplicateKind": "posthorse.errors",
+    "EventTimeout": "posthorse.errors",
     "Interrupted": "posthorse.errors",
     "InvalidArgument": "posthorse.errors",
     "InvalidCall": "posthorse.errors",

@@ -27,6 +27,7 @@ PosthorseError
 ├── CodecError                       a text could not be packed, or a stored one not unpacked
 ├── JobFailed                        result() of a job that failed
 ├── JobCancelled                     result() of a job that was cancelled
+├── EventTimeout                     the event that a job waits for did not come in time
 ├── ToleranceExceeded                a long job had more bad items than it tolerates
 └── InvalidTransition                the job's state forbids the request
 
@@ -193,6 +194,10 @@ class JobFailed(PosthorseError):
 
 class JobCancelled(PosthorseError):
     """The job was cancelled."""
+
+
+class EventTimeout(PosthorseError):
+    """The event that a job waits for did not come in time."""
 
 
 class ToleranceExceeded(PosthorseError):

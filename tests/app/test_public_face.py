@@ -11,10 +11,11 @@ import posthorse as ph
 
 NAMES = """
 __version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Command CommandBus
-Concurrency Connection Context Count csv depends DuplicateKind Estimate Event events files GiveUp Interrupted
-InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError
-JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key KeyConflict keyset Kind lines LogLine Misfire NotUnique
-OutcomeUnknown Page Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Range Rate Reason
+Concurrency Connection Context Count csv depends DuplicateKind Estimate Event events EventTimeout files GiveUp
+Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled
+JobError JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key KeyConflict keyset Kind lines LogLine Misfire
+NotUnique OutcomeUnknown Page Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Range
+Rate Reason
 ResultExpired Retry rows RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched
 Sequence Snooze State Status StoreError StoreUnreachable Submission ToleranceExceeded TookTooLong TooLarge Unique
 UnknownCommand UnknownKind UsageError Why WorkerMetrics
@@ -59,6 +60,7 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Context.checkpoint",
         "Context.sleep",
         "Context.step",
+        "Context.wait_event",
         "Job.attempts",
         "Job.bad_items",
         "Job.cancel",
@@ -85,6 +87,7 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Kind.enqueue",
         "Posthorse.enqueue_many",
         "Posthorse.figures",
+        "Posthorse.send_event",
         "Queue.drain",
         "Queue.pause",
         "Queue.reset",

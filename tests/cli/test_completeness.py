@@ -67,6 +67,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("cancel",): ("cancel", "JOB"),
     ("retry",): ("retry", "CANCELLED"),
     ("discard",): ("discard", "--all", "state:failed"),
+    ("send-event",): ("send-event", "approved", "--job", "JOB"),
     ("delete",): ("delete", "CANCELLED"),
     ("prune",): ("prune",),
     ("migrate",): ("migrate",),

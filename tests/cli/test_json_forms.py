@@ -132,6 +132,8 @@ def _record_jobs(shop: Shop, told: Recorder) -> None:
     told("run", "broken", "why", "--max-attempts", "1")
     told("prune", "--dry-run")
     told("prune", "--older-than", "60d")
+    told("send-event", "approved", '{"by": "eva"}', "--job", pending, title="send-event")
+    told("send-event", "approved", "2", "--job", pending, title="send-event again")
     told("delete", tolerant, title="delete completed")
     told("delete", later, tolerant, title="delete cancelled, and one that is gone")
     told("health")

@@ -132,6 +132,7 @@ facts = st.builds(
     since=st.sampled_from([None, NOON - timedelta(hours=1)]),
     due=st.sampled_from([None, NOON - timedelta(hours=1), NOON + timedelta(hours=1)]),
     gate=st.sampled_from([None, SEQUENCE.gate, CONCURRENCY.gate]),
+    topic=st.sampled_from([None, "order-7/paid", "01936f5e-7c1a-7d2b-8e3f-0123456789ab/approved"]),
     event=st.sampled_from([None, "attempt_failed", "snoozed", "lost", "crashed", "resumed"]),
     is_suspect=st.booleans(),
 )
@@ -142,6 +143,10 @@ facts = st.builds(
 
 def alive(given: Facts) -> list[Server]:
     return [server for server in given.servers if server.is_alive]
+
+
+def waits_for_event(given: Facts) -> bool:
+    return given.topic is not None and not is_unfit(given)
 
 
 def knowing(given: Facts) -> list[Server]:
@@ -273,7 +278,10 @@ APPEARS: dict[Code, Callable[[Facts], bool]] = {
     Code.SNOOZED: lambda given: is_early(given, "snoozed"),
     Code.INTERRUPTED: lambda given: is_early(given, "lost", "crashed"),
     Code.UNFIT: lambda given: is_set_aside(given) and is_unfit(given) and not is_tried_again(given),
-    Code.BLOCKED: lambda given: is_set_aside(given) and not is_unfit(given) and not is_tried_again(given),
+    Code.EVENT: lambda given: is_set_aside(given) and waits_for_event(given) and not is_tried_again(given),
+    Code.BLOCKED: lambda given: (
+        is_set_aside(given) and not is_unfit(given) and not waits_for_event(given) and not is_tried_again(given)
+    ),
     Code.QUEUE_PAUSED: lambda given: state_of(given) in WAITING and given.settings.paused,
     Code.WINDOW: lambda given: state_of(given) in WAITING and given.settings.window == as_window("14:00-16:00"),
     Code.NO_WORKER: lambda given: state_of(given) in WAITING and not alive(given),

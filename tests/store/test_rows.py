@@ -17,7 +17,7 @@ from tests.declared_rows import check, declared_queries, names_of, types_of
 from tests.store.test_queries import queries
 from tests.store.yard import HOME, Yard
 
-EFFECTS = {"line_up_waiting", "admit", "hold_queue", "release_held", "wake"}
+EFFECTS = {"admit", "hold_queue", "hold_topic", "line_up_waiting", "release_held", "wake"}
 """Statements that are run for their effect: notify, lock, make pending. Their rows say nothing."""
 
 PIECES = {"statuses"}

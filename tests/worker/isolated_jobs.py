@@ -315,3 +315,8 @@ def _number_of_process(job: str) -> int:
 def naps(ctx: ph.Context) -> str:
     ctx.sleep("nap", 1.5)
     return "awake"
+
+
+@app.job(isolation="process")
+def waits(ctx: ph.Context) -> object:
+    return ctx.wait_event("approved")

@@ -114,3 +114,8 @@ def stops_after_a_step(ctx: ph.Context, text: str) -> None:
     app.get_job(ctx.job_id).pause()
     while True:
         ctx.checkpoint()
+
+
+@app.job(max_attempts=1)
+def waits(ctx: ph.Context, topic: str | None) -> object:
+    return ctx.wait_event("approved", topic=topic)

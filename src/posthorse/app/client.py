@@ -18,6 +18,7 @@ from posthorse.app.jobs import Jobs
 from posthorse.app.option_signatures import takes
 from posthorse.app.pickling import application_at, place_of
 from posthorse.app.reads_events import ReadsEvents
+from posthorse.app.sending import SendsEvents
 from posthorse.app.store_origin import Origin
 from posthorse.app.unserved_warnings import UnservedWarnings
 from posthorse.app.verbs import Verb, twin, verb
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from posthorse.worker.embedded import EmbeddedWorker
 
 
-class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany, ReadsEvents):
+class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany, ReadsEvents, SendsEvents):
     """An application with background jobs: declare kinds of jobs on it, enqueue them, and read and steer them.
 
     ::

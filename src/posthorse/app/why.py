@@ -107,6 +107,7 @@ def _facts(app: Posthorse, found: Found, settings: QueueSettings, seen: Obstacle
         since=None if at.since is None else moment(at.since),
         due=None if at.due_at is None else moment(at.due_at),
         gate=at.gate,
+        topic=at.topic,
         event=at.event,
         is_suspect=bool(at.is_suspect),
         start=START if name is None else f"posthorse worker --app {name}",

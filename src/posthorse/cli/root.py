@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "cancel": ("steer", "End jobs for good."),
         "retry": ("steer", "Start failed or cancelled jobs again."),
         "discard": ("steer", "Remove dead letters from the list."),
+        "send-event": ("send_event", "Send an event to the jobs that wait for it, now or later."),
         "delete": ("delete", "Remove jobs that are over from the store, now and for good."),
     },
     "Look after": {

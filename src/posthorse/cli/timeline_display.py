@@ -43,6 +43,7 @@ _WORDS: Mapping[EventName, Callable[[Event], str]] = {
     "attempt_failed": lambda event: f"attempt {event.attempt} failed",
     "failed": lambda event: "failed for good",
     "snoozed": lambda event: "put off by its own code",
+    "waiting": lambda event: "waits for an event",
     "released": lambda event: "released by its worker",
     "lost": lambda event: "its worker was lost",
     "crashed": lambda event: "its process died",

@@ -15,6 +15,7 @@ _OUTCOMES: Mapping[EventName, str] = {
     "lost": "lost",
     "crashed": "crashed",
     "snoozed": "snoozed",
+    "waiting": "waiting",
     "released": "released",
     "paused": "paused",
     "cancelled": "cancelled",

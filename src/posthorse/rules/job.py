@@ -177,7 +177,7 @@ class Attempt:
     """One run of a job's code. Times are aware, in UTC; None means that no process could record it.
 
     number: as `ctx.attempt` was; interruptions and snoozes spend none, so several may have the same.
-    outcome: completed, failed, lost, crashed, snoozed, released, paused, cancelled or running.
+    outcome: completed, failed, lost, crashed, snoozed, waiting, released, paused, cancelled or running.
     """
 
     number: int

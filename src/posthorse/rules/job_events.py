@@ -73,6 +73,10 @@ class Snoozed(JobEvent, frozen=True, kw_only=True, tag="snoozed"):
     """The code of a job put it off."""
 
 
+class Waiting(JobEvent, frozen=True, kw_only=True, tag="waiting"):
+    """The code of a job waits for an event, without a worker."""
+
+
 class Released(JobEvent, frozen=True, kw_only=True, tag="released"):
     """The worker of a job stopped, its time box was over or its queue closed; it goes on later."""
 

@@ -16,8 +16,10 @@ from typing import Literal, get_args
 
 import msgspec
 
+from posthorse.clock import moment
+from posthorse.errors import InvalidOption
 from posthorse.rules.event_names import EventName
-from posthorse.rules.job import JobError, State
+from posthorse.rules.job import JobError, State, checked_name
 from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.tuning import DEFAULTS
@@ -151,6 +153,39 @@ class Snoozed(msgspec.Struct, frozen=True, tag=True):
         _make_reason(self, "reason", self.reason)
 
 
+class Topic(msgspec.Struct, frozen=True):
+    """What events are sent to, and jobs listen to. `tenant` is "" for none."""
+
+    tenant: str
+    name: str
+
+
+def topic_of(event: str, to: str, tenant: str | None) -> Topic:
+    """Return where an event of this name goes that is sent to a job, by its id, or to a topic. Raises InvalidOption."""
+    if "/" in checked_name(event, what="the name of an event"):
+        raise InvalidOption(
+            f"the name of an event is {event!r}; it must have no /, which stands before it in its topic"
+        )
+    return Topic(tenant or "", f"{checked_name(to, what='a topic')}/{event}")
+
+
+class Waits(msgspec.Struct, frozen=True, tag=True):
+    """The job's code waits for an event of this name: until then it holds no worker.
+
+    until: when it goes on without, in microseconds on the store's clock; None if it waits for ever.
+    """
+
+    event: str
+    topic: Topic
+    until: int | None = None
+
+    @property
+    def reason(self) -> str:
+        """What it waits for, in words."""
+        until = "" if self.until is None else f" until {moment(self.until):%Y-%m-%d %H:%M:%S} UTC"
+        return one_line(f"waits for the event {self.event}{until}", MAX_REASON)
+
+
 class Expired(msgspec.Struct, frozen=True, tag=True):
     """The job was not started in time; its code did not run."""
 
@@ -207,7 +242,7 @@ def _make_reason(outcome: msgspec.Struct, field: str, text: str) -> None:
     msgspec.structs.force_setattr(outcome, field, one_line(text, MAX_REASON))
 
 
-Outcome = Returned | Raised | Snoozed | Stopped | Expired | Lost | Crashed | Unfit
+Outcome = Returned | Raised | Snoozed | Waits | Stopped | Expired | Lost | Crashed | Unfit
 
 
 # ── the decision ─────────────────────────────────────────────────────────────────────────────────────
@@ -250,6 +285,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     result: str | None = None
     wait: int | None = None
     until: int | None = None
+    topic: Topic | None = None
+    """What it listens to."""
     solo: bool = False
 
 
@@ -296,6 +333,10 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
         case Snoozed(wait, reason, until):
             state = State.SCHEDULED if wait else State.PENDING
             return Transition(state=state, event="snoozed", spent=spent, reason=reason, wait=wait or None, until=until)
+        case Waits(_, topic, until):
+            return Transition(
+                state=State.BLOCKED, event="waiting", spent=spent, reason=outcome.reason, until=until, topic=topic
+            )
         case Expired():
             return Transition(state=State.CANCELLED, event="expired", spent=spent, reason="expired")
         case Stopped(request, reason):

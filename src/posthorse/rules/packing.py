@@ -32,14 +32,16 @@ _ESCAPED = "~:"
 _MARK = re.compile(r"~([a-z][a-z0-9]{0,15}):")
 _MAX_LAYERS = 16
 
-What: TypeAlias = Literal["arguments", "result", "error", "kept values", "step", "cursor", "note", "bad item", "log"]
+What: TypeAlias = Literal[
+    "arguments", "result", "error", "kept values", "step", "event", "cursor", "note", "bad item", "log"
+]
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """Which text a codec has before it: the same when it is packed and when it is unpacked.
 
-    what: "arguments", "result", "error", "kept values", "step", "cursor", "note", "bad item" or "log".
-    job: the id of the job.
+    what: "arguments", "result", "error", "kept values", "step", "event", "cursor", "note", "bad item" or "log".
+    job: the id of the job; "" for an event that is not for one job alone.
     tenant: that of the job; None also for a job that was enqueued before a codec was in use.
     """
 
@@ -87,6 +89,10 @@ class JobTexts:
         self._tenant = tenant
         self.is_on = bool(codecs)
         """Whether there is a codec."""
+
+    def of_no_job(self) -> JobTexts:
+        """Return the texts of the same tenant that belong to no job."""
+        return JobTexts(self._codecs, "", self._tenant)
 
     def pack(self, text: str, what: What) -> str:
         """Return what is stored for JSON. Raises CodecError."""

@@ -13,13 +13,16 @@ from posthorse.clock import Clock, micros_of
 from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.ids import new_id
 from posthorse.rules.job import DEFAULT_QUEUE, Lane, Options
+from posthorse.rules.lifecycle import Topic, topic_of
 from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.registry import KindOptions, register
 from posthorse.rules.slice_size import UNCUT
+from posthorse.rules.values.kept import encode_kept
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.base import Operation
 from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.finish import Checkpoint, Fence
+from posthorse.store.operations.signals import Heard
 from posthorse.store.operations.steps import StepRow
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
@@ -46,6 +49,7 @@ class MemoryJournal(Journal):
         self.steps_kept = 0
         self.kept_steps = steps
         self.all_steps = list(steps)
+        self.events: dict[str, str] = {}
         self.step_pause = self.sleep_in_place = 0.0
         self.is_in_transaction = False
         self.progress_interval = inf
@@ -78,14 +82,20 @@ class MemoryJournal(Journal):
     async def akeep_steps(self, steps: Sequence[StepRow]) -> None:
         self.keep_steps(steps)
 
-    def begin_wait(self, name: str, form: str, span: int) -> tuple[StepRow, int]:
+    def begin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
         now = Clock().now()
         step = StepRow(name, form, str(now + span))
-        self.keep_steps([step])
+        self.keep_steps([*steps, step])
         return step, now
 
-    async def abegin_wait(self, name: str, form: str, span: int) -> tuple[StepRow, int]:
-        return self.begin_wait(name, form, span)
+    async def abegin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
+        return self.begin_wait(name, form, span, steps)
+
+    def heard(self, topic: Topic, *, is_own: bool) -> Heard:
+        return Heard(self.events.get(topic.name), AFTER_ALL_SLEEPS)
+
+    async def aheard(self, topic: Topic, *, is_own: bool) -> Heard:
+        return self.heard(topic, is_own=is_own)
 
     def store_now(self) -> int:
         return AFTER_ALL_SLEEPS
@@ -154,10 +164,17 @@ class FakeContext(Context):
         """Request a stop, as a pause or a deploy does: the next slice or checkpoint raises ph.Interrupted."""
         self._memory.stop.ask("pause")
 
+    def send_event(self, name: str, payload: object = None, *, topic: str | None = None) -> None:
+        """Let `ctx.wait_event(name)` of the job return this payload, as `app.send_event` does."""
+        to = topic_of(name, topic or self.job_id, self.tenant)
+        self._memory.events[to.name] = encode_kept(payload)
+
     def resumed(self, *, attempt: int | None = None, stop_after: int | None = None) -> Self:
         """Return the context of the next attempt, which continues from the last checkpoint of this one."""
         about = self._about._replace(attempt=self.attempt if attempt is None else attempt)
-        return type(self)(about, stop_after=stop_after, before=self._memory)
+        again = type(self)(about, stop_after=stop_after, before=self._memory)
+        again._memory.events |= self._memory.events
+        return again
 
 
 def context(

@@ -25,6 +25,7 @@ from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.line_up import LineUpDueJobs
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
 from posthorse.maintenance.chores.retention import ForgetOldJobs, retention_of
+from posthorse.maintenance.chores.signals import TendSignals
 from posthorse.maintenance.event_observers import EventObservers
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.events import Ended
@@ -105,6 +106,7 @@ class HandRunner:
             TendGates(store),
             RescueFromSilentWorkers(store, lease=settings.lease, policy=policy),
             ForgetExpiredKeys(store),
+            TendSignals(store),
             EnterLanes(store),
             LookAtDeadLetters(store, registry.observers, registry.queues, registry.packing),
             LookAtConditions(store, registry.conditions, registry.queues, registry.packing),

@@ -23,6 +23,7 @@ _LEADS_TO: dict[str, tuple[str, ...]] = {
     "released": ("pending",),
     "snoozed": ("pending", "scheduled"),
     "unfit": ("blocked",),
+    "waiting": ("blocked",),
     "expired": ("cancelled",),
     "paused": ("paused",),
     "cancelled": ("cancelled",),
@@ -30,7 +31,7 @@ _LEADS_TO: dict[str, tuple[str, ...]] = {
     "resumed": ("pending", "scheduled"),
     "retried": ("pending", "scheduled"),
 }
-_ENDS_A_RUN = ("attempt_failed", "failed", "lost", "crashed", "released", "snoozed", "unfit", "expired")
+_ENDS_A_RUN = ("attempt_failed", "failed", "lost", "crashed", "released", "snoozed", "waiting", "unfit", "expired")
 _COMES_FROM: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_ENDS_A_RUN, ("processing",)),
     "resumed": ("paused",),

@@ -12,6 +12,7 @@ from posthorse.maintenance.chores.joins import ReleaseWaiting, SteerFamilies
 from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.line_up import LineUpDueJobs
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
+from posthorse.maintenance.chores.signals import TendSignals
 from posthorse.rules.lifecycle import Policy
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.store import Store
@@ -28,6 +29,7 @@ def all_chores(
         TendGates(store),
         RescueFromSilentWorkers(store, lease=lease, policy=policy),
         ForgetExpiredKeys(store),
+        TendSignals(store),
         EnterLanes(store),
         SampleDepths(store),
         FoldFigures(store),

@@ -101,7 +101,8 @@ class Ahead(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What was read about a job and what is around it, at one moment.
 
-    since, due: since when it is parked, and until when. gate: before which gate it is held. event: its last event.
+    since, due: since when it is parked, and until when. gate: before which gate it is held. topic: what it
+    listens to, with the name of the event behind a slash. event: its last event.
     ahead: None if nothing was counted. start: the command that starts a worker of the application.
     """
 
@@ -115,6 +116,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     due: datetime | None = None
     gate: str | None = None
+    topic: str | None = None
     event: str | None = None
     is_suspect: bool = False
     start: str = START

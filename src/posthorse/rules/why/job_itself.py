@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from shlex import quote
 
 from posthorse.rules.durations import as_text
 from posthorse.rules.job import State, Status
@@ -198,6 +199,25 @@ def unfit(facts: Facts) -> Reason:
         advice="deploy code that takes these arguments, such as a default for a new parameter; see the evidence with",
         command=f"posthorse show {job.id}",
         start=Estimate(None, None, "it depends on when code that fits is deployed"),
+    )
+
+
+def waiting(facts: Facts) -> Reason:
+    """Word which event its own code waits for, and until when."""
+    job, due = facts.job, facts.due
+    to, _, event = (facts.topic or "").rpartition("/")
+    is_own = to == job.id
+    on = "" if is_own else f", sent to {one_line(to)}"
+    until = "" if due is None else f", and goes on without in {as_text(due - facts.now)} ({at_moment(due)})"
+    return Reason(
+        code=Code.EVENT,
+        sentence=f"Its own code waits for the event {one_line(event)}{on}{until}.",
+        facts={"event": event, "topic": None if is_own else to, "due": due, "since": facts.since},
+        advice="send the event, unless something else will",
+        command=f"posthorse send-event {quote(event)} {f'--job {job.id}' if is_own else f'--topic {quote(to)}'}",
+        start=Estimate(None, None, "it depends on when the event is sent")
+        if due is None
+        else Estimate(facts.now, due, "when the event is sent, or else when the time is over"),
     )
 
 

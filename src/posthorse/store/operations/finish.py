@@ -32,6 +32,7 @@ from posthorse.store.operations.lanes import lane_id
 from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_asked
 from posthorse.store.operations.one_job import UNASK_RUNNER
 from posthorse.store.operations.recording import last_step, record
+from posthorse.store.operations.signals import listen
 from posthorse.store.operations.steps import STEPS, StepRow, keep_steps
 from posthorse.store.operations.store_facts import now
 from posthorse.store.operations.tallies import tally_end
@@ -232,6 +233,8 @@ def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
             yield query("change_lane", job=lease.job, lane=number)
         if each.transition.state is State.PENDING:
             yield query("admit", job=lease.job)
+        elif (topic := each.transition.topic) is not None:
+            yield from listen(lease.job, each.attempt.epoch, topic, each.transition.until)
         elif (until := each.transition.until) is not None:
             yield query("sleep_until", job=lease.job, moment=until)
         if not _is_recorded(each):
@@ -268,7 +271,7 @@ def _row(settlement: Settlement, lane: int, lease: EndedLease) -> Row:
         lane,
         transition.error.encode() if transition.error else "",
         transition.result or "",
-        transition.wait or 0,
+        0 if state is State.BLOCKED and transition.topic is not None else transition.wait or 0,
         1 if state.is_final else 0,
         1 if state in PARKED_STATES else 0,
         cause or "",

@@ -110,6 +110,7 @@ def do_as_asked(
             yield from claim_identity_again(job, packing)
             yield query("leave_sequence", job=job, is_dead=state is State.FAILED)
             yield from _forget_errors(job)
+            yield query("forget_deadlines", job=job)
         if state is State.PENDING and not (yield from WITHDRAW(lane=locked.lane, seq=locked.seq, job=job)):
             continue  # claimed between the two queries
         if state in PARKED_STATES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from posthorse.store.base import QuerySteps, creating_no_work, operation
@@ -20,9 +21,11 @@ class BegunWait(NamedTuple):
 
 @creating_no_work
 @operation
-def begin_wait(attempt: Fence, at: Checkpoint, name: str, form: str, span: int) -> QuerySteps[BegunWait | None]:
-    """Keep the moment at which a wait of so many microseconds ends; None if the lease of the attempt has ended."""
+def begin_wait(
+    attempt: Fence, at: Checkpoint, name: str, form: str, span: int, steps: Sequence[StepRow]
+) -> QuerySteps[BegunWait | None]:
+    """Keep the moment at which a wait of so many microseconds ends, and other steps; None if the lease has ended."""
     moment = yield from now()
     step = StepRow(name, form, str(moment + span))
-    saved = yield from checkpoint(attempt, at, steps=[step]).start()
+    saved = yield from checkpoint(attempt, at, steps=[*steps, step]).start()
     return None if saved is None else BegunWait(saved, step, moment)

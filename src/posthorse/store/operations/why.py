@@ -54,6 +54,8 @@ class Whereabouts(NamedTuple):
     sequence: str | None
     position: int | None
     """Its position in that sequence."""
+    topic: str | None
+    """What it listens to."""
     event: str | None
 
 

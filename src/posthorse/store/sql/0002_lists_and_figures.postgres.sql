@@ -180,7 +180,7 @@ CREATE INDEX CONCURRENTLY jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS N
 CREATE INDEX CONCURRENTLY jobs_by_parent ON @jobs (parent, id) WHERE parent IS NOT NULL
 
 -- ## add_steps
--- Create the table of the steps of jobs.
+-- Create tables for the steps of jobs, and for what they wait for.
 CREATE TABLE @steps (
     job   uuid NOT NULL,
     name  text NOT NULL,
@@ -189,7 +189,26 @@ CREATE TABLE @steps (
     form  text NOT NULL,
     value text NOT NULL,
     PRIMARY KEY (job, name)
-)
+);
+
+CREATE TABLE @signals (
+    tenant     text NOT NULL,
+    topic      text NOT NULL,
+    payload    text NOT NULL,
+    sent_at    bigint NOT NULL,
+    expires_at bigint NOT NULL,
+    PRIMARY KEY (tenant, topic)
+);
+CREATE INDEX signals_by_expires_at ON @signals (expires_at);
+
+CREATE TABLE @listeners (
+    tenant text NOT NULL,
+    topic  text NOT NULL,
+    job    uuid NOT NULL,
+    epoch  integer NOT NULL,
+    PRIMARY KEY (tenant, topic, job)
+);
+CREATE INDEX listeners_by_job ON @listeners (job)
 
 -- ## add_conditions
 -- Create a table for what went wrong, and let reports say since when a condition holds.

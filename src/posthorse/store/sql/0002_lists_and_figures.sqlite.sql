@@ -173,7 +173,7 @@ CREATE INDEX @jobs_by_tenant ON @jobs (tenant, id) WHERE tenant IS NOT NULL
 CREATE INDEX @jobs_by_parent ON @jobs (parent, id) WHERE parent IS NOT NULL
 
 -- ## add_steps
--- Create the table of the steps of jobs.
+-- Create tables for the steps of jobs, and for what they wait for.
 CREATE TABLE @steps (
     job   text NOT NULL,
     name  text NOT NULL,
@@ -182,7 +182,26 @@ CREATE TABLE @steps (
     form  text NOT NULL,
     value text NOT NULL,
     PRIMARY KEY (job, name)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+
+CREATE TABLE @signals (
+    tenant     text NOT NULL,
+    topic      text NOT NULL,
+    payload    text NOT NULL,
+    sent_at    integer NOT NULL,
+    expires_at integer NOT NULL,
+    PRIMARY KEY (tenant, topic)
+) WITHOUT ROWID;
+CREATE INDEX @signals_by_expires_at ON @signals (expires_at);
+
+CREATE TABLE @listeners (
+    tenant text NOT NULL,
+    topic  text NOT NULL,
+    job    text NOT NULL,
+    epoch  integer NOT NULL,
+    PRIMARY KEY (tenant, topic, job)
+) WITHOUT ROWID;
+CREATE INDEX @listeners_by_job ON @listeners (job)
 
 -- ## add_conditions
 -- Create a table for what went wrong, and let reports say since when a condition holds.

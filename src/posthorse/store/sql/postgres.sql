@@ -332,6 +332,43 @@ FROM lined_up
 -- Make bulk inserts into a queue with a limited depth wait for each other: together they would exceed it by far.
 SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :queue, 7))
 
+-- ## hold_topic
+-- Keep others from sending to a topic, or beginning to listen to it, until the end of this transaction.
+SELECT pg_advisory_xact_lock(hashtextextended(:channel || '/' || :tenant || '/' || :topic, 8))
+
+-- ## try_topic
+-- Keep others from sending to a topic until the end of this transaction; return false if one is doing so.
+SELECT pg_try_advisory_xact_lock_shared(hashtextextended(:channel || '/' || :tenant || '/' || :topic, 8))
+
+-- ## forget_signals
+-- Delete expired signals, unless another process works on them at this moment.
+DELETE FROM @signals WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM @signals WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED))
+RETURNING topic
+
+-- ## wake_listeners
+-- Let the jobs go on that wait for a signal: they are due now. One that waits for something else by now has another
+-- epoch, or a gate.
+UPDATE @parked SET due_at = :now WHERE state = 'blocked' AND gate IS NULL AND job = ANY (ARRAY(
+    SELECT l.job FROM @listeners l
+    CROSS JOIN LATERAL (SELECT epoch FROM @jobs WHERE id = l.job OFFSET 0) AS j
+    WHERE l.tenant = :tenant AND l.topic = :topic AND j.epoch = l.epoch));
+DELETE FROM @listeners WHERE tenant = :tenant AND topic = :topic
+
+-- ## wake_missed
+-- Let the jobs go on that wait for a signal that is there; of those that no other transaction changes.
+UPDATE @parked SET due_at = :now WHERE job = ANY (ARRAY(
+    SELECT p.job FROM @listeners l
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM @signals s WHERE s.tenant = l.tenant AND s.topic = l.topic AND s.expires_at > :now OFFSET 0
+    ) AS sent
+    CROSS JOIN LATERAL (SELECT epoch FROM @jobs WHERE id = l.job OFFSET 0) AS j
+    CROSS JOIN LATERAL (
+        SELECT job FROM @parked WHERE job = l.job AND state = 'blocked' AND gate IS NULL OFFSET 0
+        FOR UPDATE SKIP LOCKED
+    ) AS p
+    WHERE j.epoch = l.epoch))
+
 -- ## complete
 -- End leases of one runner and one epoch and write results; return how many leases there were, how many jobs were
 -- written, when, and for how many of them others wait. The name of the worker is stored as the reason, unless its runner

@@ -222,6 +222,29 @@ CREATE TABLE @steps (
     PRIMARY KEY (job, name)
 ) WITHOUT ROWID;
 
+-- Events that jobs wait for: each is a fact that stays until it expires. The topic of an event for one job begins with
+-- the id of the job. tenant is '' for none.
+CREATE TABLE @signals (
+    tenant     text NOT NULL,
+    topic      text NOT NULL,
+    payload    text NOT NULL,
+    sent_at    integer NOT NULL,
+    expires_at integer NOT NULL,
+    PRIMARY KEY (tenant, topic)
+) WITHOUT ROWID;
+CREATE INDEX @signals_by_expires_at ON @signals (expires_at);
+
+-- Jobs that wait for an event, since the end of the attempt with this epoch. A row may stay behind when its job goes on
+-- without the event; then the job has another epoch, or is not blocked.
+CREATE TABLE @listeners (
+    tenant text NOT NULL,
+    topic  text NOT NULL,
+    job    text NOT NULL,
+    epoch  integer NOT NULL,
+    PRIMARY KEY (tenant, topic, job)
+) WITHOUT ROWID;
+CREATE INDEX @listeners_by_job ON @listeners (job);
+
 -- What jobs logged: parts of about a second of one attempt, each named by the number of its first line. Of many lines
 -- only the first and the last are kept, so numbers may be missing between two parts.
 CREATE TABLE @logs (

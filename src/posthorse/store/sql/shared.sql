@@ -587,6 +587,52 @@ SELECT name, form, value FROM @steps WHERE job = :job
 UPDATE @jobs SET run_at = :moment WHERE id = :job;
 UPDATE @parked SET due_at = :moment WHERE job = :job
 
+-- ## forget_deadlines
+-- Let the waits of a job begin anew that are not over.
+DELETE FROM @steps WHERE job = :job AND form = 'deadline'
+
+-- ── signals ────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## tenant_of
+-- Return the tenant of a job.
+SELECT tenant FROM @jobs WHERE id = :job
+
+-- ## signal
+-- Return the payload of a signal that counts.
+SELECT payload FROM @signals WHERE tenant = :tenant AND topic = :topic AND expires_at > :now
+
+-- ## put_signal
+-- Write a signal. No row: an earlier one counts.
+INSERT INTO @signals (tenant, topic, payload, sent_at, expires_at) VALUES (:tenant, :topic, :payload, :now, :now + :span)
+ON CONFLICT (tenant, topic) DO UPDATE SET
+    payload = excluded.payload, sent_at = excluded.sent_at, expires_at = excluded.expires_at
+WHERE :again OR @signals.expires_at <= :now OR @signals.payload = excluded.payload
+RETURNING topic
+
+-- ## listen
+-- Note that a job waits for a signal.
+INSERT INTO @listeners (tenant, topic, job, epoch) VALUES (:tenant, :topic, :job, :epoch)
+ON CONFLICT (tenant, topic, job) DO UPDATE SET epoch = excluded.epoch
+
+-- ## wait_until
+-- Let a parked job go on at a moment.
+UPDATE @parked SET due_at = :due_at WHERE job = :job
+
+-- ## wake_listeners
+-- Let the jobs go on that wait for a signal: they are due now. One that waits for something else by now has another
+-- epoch, or a gate.
+UPDATE @parked SET due_at = :now WHERE state = 'blocked' AND gate IS NULL AND job IN (
+    SELECT l.job FROM @listeners l JOIN @jobs j ON j.id = l.job AND j.epoch = l.epoch
+    WHERE l.tenant = :tenant AND l.topic = :topic);
+DELETE FROM @listeners WHERE tenant = :tenant AND topic = :topic
+
+-- ## wake_missed
+-- Let the jobs go on that wait for a signal that is there.
+UPDATE @parked SET due_at = :now WHERE state = 'blocked' AND gate IS NULL AND job IN (
+    SELECT l.job FROM @listeners l
+    JOIN @signals s ON s.tenant = l.tenant AND s.topic = l.topic AND s.expires_at > :now
+    JOIN @jobs j ON j.id = l.job AND j.epoch = l.epoch)
+
 -- ── bad items ──────────────────────────────────────────────────────────────────────────────────────
 
 -- ## keep_bad_items
@@ -1094,9 +1140,10 @@ SELECT runner, count(*) FROM @leases GROUP BY runner
 
 -- ## where_it_waits
 -- Return where a job is: its lane and position; since when, until when and before which gate it is parked, and its
--- order there; its position in a sequence; and its last event.
+-- order there; its position in a sequence; what it listens to; and its last event.
 SELECT j.lane, j.seq, lanes.solo AS is_suspect, lanes.tenant, p.since, p.due_at, p.gate, p.rank, p.place,
     s.gate AS sequence, s.place AS position,
+    (SELECT l.topic FROM @listeners l WHERE l.job = j.id AND l.epoch = j.epoch LIMIT 1) AS topic,
     (SELECT e.name FROM @events e WHERE e.job = j.id ORDER BY e.version DESC LIMIT 1) AS event
 FROM @jobs j
 JOIN @lanes lanes ON lanes.id = j.lane
@@ -1534,6 +1581,8 @@ DELETE FROM @checkpoints WHERE job >= :first AND job <= :last
 DELETE FROM @bad_items WHERE job >= :first AND job <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @bad_items.job);
 DELETE FROM @steps WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @steps.job);
+DELETE FROM @listeners WHERE job >= :first AND job <= :last
+    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @listeners.job);
 DELETE FROM @logs WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @logs.job);
 DELETE FROM @slots WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @slots.job);
 DELETE FROM @sequences WHERE job >= :first AND job <= :last

@@ -292,6 +292,20 @@ DELETE FROM @parked WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_e
 -- Do nothing: there is one writer at a time, so what it counts stays true until its commit.
 SELECT 1
 
+-- ## hold_topic
+-- Do nothing: there is one writer at a time.
+SELECT 1
+
+-- ## try_topic
+-- Return true: there is one writer at a time.
+SELECT 1
+
+-- ## forget_signals
+-- Delete expired signals.
+DELETE FROM @signals WHERE (tenant, topic) IN (
+    SELECT tenant, topic FROM @signals WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit)
+RETURNING topic
+
 -- ## complete
 -- End leases of one runner and one epoch and write results; return how many leases there were, how many jobs were
 -- written, when, and whether any job waits for another. The name of the worker is stored as the reason, unless its runner

@@ -15,6 +15,7 @@ from posthorse.clock import microseconds, moment, monotonic
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Lane, Options, checked_name
+from posthorse.rules.lifecycle import topic_of
 from posthorse.rules.progress import Progress
 from posthorse.rules.registry import Registered
 from posthorse.rules.retry import Backoff
@@ -23,7 +24,7 @@ from posthorse.worker.checkpoints.journal import Journal
 if TYPE_CHECKING:
     from posthorse.worker.checkpoints.slices import Slices
     from posthorse.worker.checkpoints.sources import AsyncSource, QuerySetOf, Source
-    from posthorse.worker.checkpoints.steps import Steps
+    from posthorse.worker.checkpoints.steps import Awaited, Steps
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -310,6 +311,29 @@ class Context:
         """Do the same as `sleep`, in a coroutine."""
         await self._own_steps().asleep(name, microseconds(as_timedelta(duration, name="the duration of a sleep")))
 
+    def wait_event(self, name: str, /, *, timeout: Duration | None = None, topic: str | None = None) -> Any:  # noqa: ANN401  # whatever was sent
+        """Wait for an event without a worker, and return its payload::
+
+            approved = ctx.wait_event("approved", timeout="7d")
+            app.send_event("approved", {"by": "eva"}, job=job_id)  # elsewhere, before or after
+
+        The attempt ends here, and the job goes on from its top when the event was sent; nothing is spent. The payload
+        is kept as a step.
+
+        timeout: how long to wait, from when the job comes here first; None for ever, 0 to look only.
+        topic: wait for an event that was sent to this topic, for all jobs that wait there; by default for one
+            that was sent to this job.
+
+        Raises EventTimeout if it did not come in time; Interrupted, which must not be caught; InvalidOption as `step`
+        does.
+        """
+        self._journal.warn_in_loop(f"ctx.wait_event({name!r})", f"use `await ctx.await_event({name!r})`")
+        return self._own_steps().wait_event(self._awaited(name, topic), _span(timeout))
+
+    async def await_event(self, name: str, /, *, timeout: Duration | None = None, topic: str | None = None) -> Any:  # noqa: ANN401  # whatever was sent
+        """Do the same as `wait_event`, in a coroutine."""
+        return await self._own_steps().await_event(self._awaited(name, topic), _span(timeout))
+
     def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
         """Report how far the job is, if it has no slices. Saved at most once a second."""
         self._journal.state.tell(
@@ -341,6 +365,11 @@ class Context:
         await self._journal.asave()
         self._journal.stop.raise_if_asked()
 
+    def _awaited(self, name: str, topic: str | None) -> Awaited:
+        from posthorse.worker.checkpoints.steps import Awaited
+
+        return Awaited(name, topic_of(name, topic or self.job_id, self.tenant), topic is None)
+
     def _own_steps(self) -> Steps:
         if self._steps is None:
             # Imported here, because jobs without steps need none of it.
@@ -357,6 +386,10 @@ class Context:
             Interrupted,
         ) as error:  # no code waits for this task; the job's next checkpoint raises the error
             self.log.debug("the progress was not saved: %s", error)
+
+
+def _span(timeout: Duration | None) -> int | None:
+    return None if timeout is None else microseconds(as_timedelta(timeout, name="timeout"))
 
 
 def _seconds(duration: Duration, name: str, *, above: float = -1) -> float:

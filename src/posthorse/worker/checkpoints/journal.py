@@ -14,12 +14,14 @@ from posthorse.errors import Interrupted, PosthorseError, StoreError
 from posthorse.failpoints import failpoint
 from posthorse.rules.events import SliceCommitted
 from posthorse.rules.job import Lane
+from posthorse.rules.lifecycle import Topic
 from posthorse.rules.packing import PLAIN_TEXTS, JobTexts
 from posthorse.rules.slice_size import UNCUT
 from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bad_items import BadItemRow, RetryRow
 from posthorse.store.operations.finish import BadItemChanges, Fence, Saved, checkpoint, load_checkpoint
+from posthorse.store.operations.signals import Heard, heard
 from posthorse.store.operations.steps import StepRow
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.waits import BegunWait, begin_wait
@@ -133,16 +135,26 @@ class Journal:
             self.steps_kept += len(steps)
             failpoint("after_step_commit")
 
-    def begin_wait(self, name: str, form: str, span: int) -> tuple[StepRow, int]:
-        """Commit the step that notes the end of a wait of so many microseconds; return it, and the store's clock."""
+    def begin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
+        """Commit the step that notes the end of a wait of so many microseconds, and others that come before it; return
+        it, and the store's clock.
+        """
         self._begin_commit(None)
-        return self._take_wait(self._store.run(self._beginning_wait(name, form, span)))
+        return self._take_wait(self._store.run(self._beginning_wait(name, form, span, steps)))
 
-    async def abegin_wait(self, name: str, form: str, span: int) -> tuple[StepRow, int]:
+    async def abegin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
         """Do the same as `begin_wait`, in a coroutine."""
         async with self._turn:
             self._begin_commit(None)
-            return self._take_wait(await self._store.arun(self._beginning_wait(name, form, span)))
+            return self._take_wait(await self._store.arun(self._beginning_wait(name, form, span, steps)))
+
+    def heard(self, topic: Topic, *, is_own: bool) -> Heard:
+        """Return what was sent to a topic, unpacked; `is_own`: to this job alone. Raises CodecError."""
+        return self._opened(self._store.read(heard(topic)), is_own)
+
+    async def aheard(self, topic: Topic, *, is_own: bool) -> Heard:
+        """Do the same as `heard`, in a coroutine."""
+        return self._opened(await self._store.aread(heard(topic)), is_own)
 
     def store_now(self) -> int:
         """Return the store's clock, in microseconds."""
@@ -305,17 +317,26 @@ class Journal:
             changes = changes._replace(bad=packed_bad_items(changes.bad, self._texts))
         return checkpoint(self._attempt, self.state.encode(done.loop, self._texts), changes=changes)
 
+    def _opened(self, found: Heard, is_own: bool) -> Heard:
+        if found.payload is None:
+            return found
+        texts = self._texts if is_own else self._texts.of_no_job()
+        return found._replace(payload=texts.unpack(found.payload, "event"))
+
     def _unpacked(self, step: StepRow) -> StepRow:
         return step._replace(value=self._texts.unpack(step.value, "step"))
 
     def _keeping_steps(self, steps: Sequence[StepRow]) -> Operation[Saved | None]:
         self.state.forgive()
-        packed = [step._replace(value=self._texts.pack(step.value, "step")) for step in steps]
-        return checkpoint(self._attempt, self.state.encode(None, self._texts), steps=packed)
+        return checkpoint(self._attempt, self.state.encode(None, self._texts), steps=self._packed(steps))
 
-    def _beginning_wait(self, name: str, form: str, span: int) -> Operation[BegunWait | None]:
+    def _packed(self, steps: Sequence[StepRow]) -> Sequence[StepRow]:
+        return [step._replace(value=self._texts.pack(step.value, "step")) for step in steps]
+
+    def _beginning_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> Operation[BegunWait | None]:
         self.state.forgive()
-        return begin_wait(self._attempt, self.state.encode(None, self._texts), name, form, span)
+        at, packed = self.state.encode(None, self._texts), self._packed(steps)
+        return begin_wait(self._attempt, at, name, form, span, packed)
 
     def _take_wait(self, begun: BegunWait | None) -> tuple[StepRow, int]:
         self._take(None if begun is None else begun.saved, None)

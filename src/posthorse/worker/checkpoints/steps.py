@@ -1,4 +1,4 @@
-"""Steps: named parts of a job whose results are kept, so that no later attempt repeats them; and sleeps.
+"""Steps: named parts of a job whose results are kept, so that no later attempt repeats them; sleeps, and waits.
 
 1. A step that an earlier attempt kept returns its result. 2. Any other one first stops the job here if it was asked to
 stop. 3. It calls its function. 4. The result is committed together with the checkpoint, under the fence. What a step
@@ -10,13 +10,13 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from posthorse.clock import SECOND, moment
-from posthorse.errors import InvalidCall, InvalidOption, StoreError, TooLarge, UsageError
+from posthorse.errors import EventTimeout, InvalidCall, InvalidOption, StoreError, TooLarge, UsageError
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import checked_name
-from posthorse.rules.lifecycle import Snoozed
+from posthorse.rules.lifecycle import Snoozed, Topic, Waits
 from posthorse.rules.retry import Backoff, as_backoff
 from posthorse.rules.steering import Steering
 from posthorse.rules.values.kept import decode_kept, encode_kept
@@ -27,10 +27,23 @@ from posthorse.worker.checkpoints.journal import Journal
 MAX_KEPT = 4 * 1024 * 1024
 """Bytes that the steps of a job may take together."""
 
-RESULT, UNTIL = "result", "until"
-"""What is kept of a step: the result of a function, or the moment at which a sleep ends."""
+RESULT, UNTIL, DEADLINE, EVENT, TIMEOUT = "result", "until", "deadline", "event", "timeout"
+"""What is kept of a step: the result of a function; the moment at which a sleep, or the wait for an event, ends; the
+payload of the event; or that it did not come in time.
+"""
 
-_CALLS = {RESULT: "ctx.step", UNTIL: "ctx.sleep"}
+STEP, SLEEP, WAIT = "ctx.step", "ctx.sleep", "ctx.wait_event"
+_CALLS = {RESULT: STEP, UNTIL: SLEEP, DEADLINE: WAIT, EVENT: WAIT, TIMEOUT: WAIT}
+
+
+class Awaited(NamedTuple):
+    """The event that a step waits for, and where it is sent to: `is_own` if that is this job alone."""
+
+    event: str
+    topic: Topic
+    is_own: bool
+
+
 NEVER_TRIED_AGAIN = (Steering, StoreError, UsageError)
 """Errors that end a step at once, because they are meant for the job, or would come again."""
 
@@ -57,10 +70,13 @@ class Steps:
         self._kept = {row.name: row for row in journal.kept_steps}
         self._size = sum(len(row.value.encode()) for row in journal.kept_steps)
         self._begun: set[str] = set()
+        self._timed_out: list[StepRow] = []
+        """Events that did not come in time. That is kept with the next step: if the error ends the attempt, the next
+        attempt looks for the event again."""
 
     def run(self, name: str, call: Callable[[], object], tries: Tries) -> object:
         """Return the result of a step; call its function unless an earlier attempt kept the result."""
-        kept = self._begin(name, RESULT)
+        kept = self._begin(name, STEP)
         if kept is not None:
             return decode_kept(kept.value)
         self._journal.stop.raise_if_asked()
@@ -69,17 +85,17 @@ class Steps:
             getattr(value, "close", _nothing)()
             raise InvalidCall(f"the function of step {name!r} must be awaited; write `await ctx.astep({name!r}, …)`")
         row = self._row(name, value)
-        self._journal.keep_steps([row])
+        self._journal.keep_steps([*self._timed_out, row])
         return self._keep(row)
 
     async def arun(self, name: str, call: Callable[[], object], tries: Tries) -> object:
         """Do the same as `run`, in a coroutine."""
-        kept = self._begin(name, RESULT)
+        kept = self._begin(name, STEP)
         if kept is not None:
             return decode_kept(kept.value)
         self._journal.stop.raise_if_asked()
         row = self._row(name, await self._acall(call, tries))
-        await self._journal.akeep_steps([row])
+        await self._journal.akeep_steps([*self._timed_out, row])
         return self._keep(row)
 
     def _call(self, call: Callable[[], object], tries: Tries) -> object:
@@ -110,11 +126,11 @@ class Steps:
 
     def sleep(self, name: str, span: int) -> None:
         """Let the job sleep for so many microseconds, from when it came here first."""
-        kept = self._begin(name, UNTIL)
+        kept = self._begin(name, SLEEP)
         if kept is None:
             self._journal.stop.raise_if_asked()
-            kept, now = self._journal.begin_wait(name, UNTIL, span)
-            self._size += len(kept.value)
+            kept, now = self._journal.begin_wait(name, UNTIL, span, self._timed_out)
+            self._keep(kept)
         else:
             now = self._journal.store_now()
         seconds = self._left_in_place(name, int(kept.value), now)
@@ -123,11 +139,11 @@ class Steps:
 
     async def asleep(self, name: str, span: int) -> None:
         """Do the same as `sleep`, in a coroutine."""
-        kept = self._begin(name, UNTIL)
+        kept = self._begin(name, SLEEP)
         if kept is None:
             self._journal.stop.raise_if_asked()
-            kept, now = await self._journal.abegin_wait(name, UNTIL, span)
-            self._size += len(kept.value)
+            kept, now = await self._journal.abegin_wait(name, UNTIL, span, self._timed_out)
+            self._keep(kept)
         else:
             now = await self._journal.astore_now()
         seconds = self._left_in_place(name, int(kept.value), now)
@@ -143,9 +159,57 @@ class Steps:
             self._journal.stop.set_aside(asleep, f"the job sleeps until {moment(until):%Y-%m-%d %H:%M:%S} UTC")
         return left
 
+    # ── waiting for events ───────────────────────────────────────────────────────────────────────────
+
+    def wait_event(self, awaited: Awaited, span: int | None) -> object:
+        """Return the payload of an event; wait without a worker, for so many microseconds from the first time on."""
+        name = awaited.event
+        kept = self._begin(name, WAIT)
+        if kept is not None and kept.form != DEADLINE:
+            return _outcome_of(kept)
+        found = self._journal.heard(awaited.topic, is_own=awaited.is_own)
+        if found.payload is not None:
+            row = self._checked(StepRow(name, EVENT, found.payload), "its payload")
+            self._journal.keep_steps([*self._timed_out, row])
+            return self._keep(row)
+        self._journal.stop.raise_if_asked()
+        now = found.now
+        if kept is None and span is not None:
+            kept, now = self._journal.begin_wait(name, DEADLINE, span, self._timed_out)
+            self._keep(kept)
+        return self._set_aside(awaited, None if kept is None else int(kept.value), now)
+
+    async def await_event(self, awaited: Awaited, span: int | None) -> object:
+        """Do the same as `wait_event`, in a coroutine."""
+        name = awaited.event
+        kept = self._begin(name, WAIT)
+        if kept is not None and kept.form != DEADLINE:
+            return _outcome_of(kept)
+        found = await self._journal.aheard(awaited.topic, is_own=awaited.is_own)
+        if found.payload is not None:
+            row = self._checked(StepRow(name, EVENT, found.payload), "its payload")
+            await self._journal.akeep_steps([*self._timed_out, row])
+            return self._keep(row)
+        self._journal.stop.raise_if_asked()
+        now = found.now
+        if kept is None and span is not None:
+            kept, now = await self._journal.abegin_wait(name, DEADLINE, span, self._timed_out)
+            self._keep(kept)
+        return self._set_aside(awaited, None if kept is None else int(kept.value), now)
+
+    def _set_aside(self, awaited: Awaited, until: int | None, now: int) -> NoReturn:
+        """End the attempt until the event comes. Raises Interrupted; EventTimeout if the time is over."""
+        name = awaited.event
+        if until is not None and until <= now:
+            late = StepRow(name, TIMEOUT, str(until))
+            self._timed_out.append(late)
+            raise _too_late(late)
+        waits = Waits(name, awaited.topic, until)
+        self._journal.stop.set_aside(waits, f"the job {waits.reason}")
+
     # ── of all steps ─────────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, name: str, form: str) -> StepRow | None:
+    def _begin(self, name: str, call: str) -> StepRow | None:
         """Begin a step; return what an earlier attempt kept of it. Raises InvalidOption, InvalidCall."""
         checked_name(name, what="the name of a step")
         if name in self._begun:
@@ -160,10 +224,10 @@ class Steps:
             )
         self._begun.add(name)
         kept = self._kept.get(name)
-        if kept is not None and kept.form != form:
+        if kept is not None and _CALLS.get(kept.form) != call:
             raise InvalidOption(
                 f"step {name!r} is kept from an earlier attempt as one of {_CALLS.get(kept.form, kept.form)}, and now "
-                f"the code has it as one of {_CALLS[form]}; give the new one a name of its own"
+                f"the code has it as one of {call}; give the new one a name of its own"
             )
         return kept
 
@@ -181,21 +245,41 @@ class Steps:
                 f"step {name!r} ran, but its result cannot be kept: {why}; let its function return plain data, such as "
                 "the key of what it made"
             ) from None
-        size = len(text.encode())
+        return self._checked(StepRow(name, RESULT, text), "its result")
+
+    def _checked(self, row: StepRow, what: str) -> StepRow:
+        """Return a step, if there is room for it. Raises TooLarge."""
+        size = len(row.value.encode())
         if self._size + size > MAX_KEPT:
             raise TooLarge(
-                f"step {name!r} ran, but its result takes {size:,} bytes, and the steps of a job may take {MAX_KEPT:,} "
-                f"together ({self._size:,} are kept already); let it write rows or files, and return their keys"
+                f"step {row.name!r} cannot be kept: {what} takes {size:,} bytes, and the steps of a job may take "
+                f"{MAX_KEPT:,} together ({self._size:,} are kept already); write rows or files, and keep their keys"
             )
-        return StepRow(name, RESULT, text)
+        return row
 
     def _keep(self, row: StepRow) -> object:
         self._size += len(row.value.encode())
+        self._timed_out.clear()
         return decode_kept(row.value)
 
 
 def _is_tried_again(error: Exception, failures: int, tries: Tries) -> bool:
     return failures < tries.attempts and not isinstance(error, NEVER_TRIED_AGAIN)
+
+
+def _outcome_of(kept: StepRow) -> object:
+    """Return the payload of the event that an earlier attempt kept. Raises EventTimeout if it kept that none came."""
+    if kept.form == TIMEOUT:
+        raise _too_late(kept)
+    return decode_kept(kept.value)
+
+
+def _too_late(late: StepRow) -> EventTimeout:
+    until = moment(int(late.value))
+    return EventTimeout(
+        f"the event {late.name!r} did not come until {until:%Y-%m-%d %H:%M:%S} UTC; send it with app.send_event() and "
+        "retry the job, or catch ph.EventTimeout and go on without"
+    )
 
 
 def _nothing() -> None:

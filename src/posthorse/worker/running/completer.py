@@ -36,6 +36,7 @@ from posthorse.rules.lifecycle import (
     Stopped,
     Transition,
     Unfit,
+    Waits,
     decide,
 )
 from posthorse.rules.packing import PLAIN, Packing
@@ -216,7 +217,7 @@ class Completer:
                     evidence["is_timeout"] = True
         if transition.state is State.FAILED and transition.reason is not None:
             evidence["detail"] = transition.reason
-        elif isinstance(outcome, Snoozed):
+        elif isinstance(outcome, Snoozed | Waits):
             evidence["detail"] = outcome.reason
         elif isinstance(outcome, Unfit):
             evidence["detail"] = outcome.detail
