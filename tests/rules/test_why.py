@@ -17,7 +17,17 @@ from posthorse.rules.limits import Rate
 from posthorse.rules.progress import Progress
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.why.answer import Code, Estimate, Why, clause, together, waits_for
-from posthorse.rules.why.facts import MAX_COUNTED, Ahead, Facts, GateFacts, Holding, Server, lane_wide
+from posthorse.rules.why.facts import (
+    MAX_COUNTED,
+    Ahead,
+    Facts,
+    GateFacts,
+    Holding,
+    Needed,
+    Server,
+    WaitsForOthers,
+    lane_wide,
+)
 from posthorse.rules.why.rule import why
 from posthorse.rules.window import as_window
 
@@ -135,6 +145,14 @@ facts = st.builds(
     topic=st.sampled_from([None, "order-7/paid", "01936f5e-7c1a-7d2b-8e3f-0123456789ab/approved"]),
     event=st.sampled_from([None, "attempt_failed", "snoozed", "lost", "crashed", "resumed"]),
     is_suspect=st.booleans(),
+    others=st.sampled_from(
+        [
+            None,
+            WaitsForOthers(),
+            WaitsForOthers(3, [Needed("01936f5e-7c1a-7d2b-8e3f-0123456789ab", "completed", State.PENDING)]),
+            WaitsForOthers(1, [], 2, 5),
+        ]
+    ),
 )
 
 
@@ -185,6 +203,18 @@ def is_set_aside(given: Facts) -> bool:
 
 def is_tried_again(given: Facts) -> bool:
     return is_set_aside(given) and given.due is not None and given.due <= NOON
+
+
+def missing(given: Facts) -> int:
+    return 0 if given.others is None else given.others.missing
+
+
+def children(given: Facts) -> int:
+    return 0 if given.others is None else given.others.open
+
+
+def waits_for_others(given: Facts) -> bool:
+    return missing(given) > 0 or children(given) > 0
 
 
 def is_held(given: Facts) -> bool:
@@ -277,10 +307,20 @@ APPEARS: dict[Code, Callable[[Facts], bool]] = {
     Code.RETRY: lambda given: is_early(given, "attempt_failed"),
     Code.SNOOZED: lambda given: is_early(given, "snoozed"),
     Code.INTERRUPTED: lambda given: is_early(given, "lost", "crashed"),
-    Code.UNFIT: lambda given: is_set_aside(given) and is_unfit(given) and not is_tried_again(given),
-    Code.EVENT: lambda given: is_set_aside(given) and waits_for_event(given) and not is_tried_again(given),
+    Code.UNFIT: lambda given: (
+        is_set_aside(given) and is_unfit(given) and not is_tried_again(given) and not waits_for_others(given)
+    ),
+    Code.EVENT: lambda given: (
+        is_set_aside(given) and waits_for_event(given) and not is_tried_again(given) and not waits_for_others(given)
+    ),
+    Code.NEEDS: lambda given: is_set_aside(given) and not is_tried_again(given) and missing(given) > 0,
+    Code.CHILDREN: lambda given: is_set_aside(given) and not is_tried_again(given) and children(given) > 0,
     Code.BLOCKED: lambda given: (
-        is_set_aside(given) and not is_unfit(given) and not waits_for_event(given) and not is_tried_again(given)
+        is_set_aside(given)
+        and not is_unfit(given)
+        and not waits_for_event(given)
+        and not is_tried_again(given)
+        and not waits_for_others(given)
     ),
     Code.QUEUE_PAUSED: lambda given: state_of(given) in WAITING and given.settings.paused,
     Code.WINDOW: lambda given: state_of(given) in WAITING and given.settings.window == as_window("14:00-16:00"),

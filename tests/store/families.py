@@ -59,6 +59,18 @@ def join_of(yard: Yard, job: str) -> Join | None:
     return rows[0] if rows else None
 
 
+def edges_of(yard: Yard, dependent: str) -> list[tuple[str, str, bool]]:
+    """Return what a job needs, and whether each need is met."""
+    table = yard.store.backend.dialect.table("edges")
+    with yard.store.transaction() as connection:
+        rows = (
+            cast("Any", connection)
+            .execute(f"SELECT job, needs, met FROM {table} WHERE CAST(dependent AS text) = '{dependent}'")
+            .fetchall()
+        )
+    return [(str(job), needs, bool(met)) for job, needs, met in rows]
+
+
 def check_joins(yard: Yard) -> None:
     """Check that every join counts what there is, and that nothing waits that could go on."""
     table = yard.store.backend.dialect.table

@@ -7,7 +7,8 @@ import pytest
 
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
-from posthorse.store.operations import families_steered
+from posthorse.rules.lifecycle import Joined
+from posthorse.store.operations import families_steered, read
 from posthorse.store.operations.families import NewFamily, Terms, add_children
 from posthorse.store.operations.families_steered import steer_families
 from posthorse.store.operations.finish import Fence
@@ -215,6 +216,48 @@ def test_a_running_job_adds_children_under_its_fence(yard: Yard) -> None:
     yard.give_back(attempt)
     assert add(yard, attempt, 1) is None
     check_joins(yard)
+
+
+def test_a_job_whose_code_returned_ends_after_its_children_and_keeps_its_result(yard: Yard) -> None:
+    attempt = yard.started()
+    add(yard, attempt, 2)
+    assert yard.settle(attempt, Joined("42"))
+    assert yard.state(attempt.job) is BLOCKED
+    settle_down(yard)
+    for _ in range(2):
+        assert yard.state(attempt.job) is BLOCKED
+        assert yard.complete(yard.claim_one()) == []
+        settle_down(yard)
+    assert yard.state(attempt.job) is COMPLETED
+    outcome = yard.store.read(read.outcome(attempt.job))
+    assert outcome is not None
+    assert outcome.result == "42"
+
+
+def test_a_job_that_waits_for_its_children_runs_again_after_them(yard: Yard) -> None:
+    attempt = yard.started()
+    add(yard, attempt, 1)
+    assert yard.settle(attempt, Joined())
+    child = yard.claim_one()
+    assert yard.fail(child)
+    settle_down(yard)
+    assert yard.state(attempt.job) is PENDING
+    again = yard.claim_one()
+    assert again.job == attempt.job
+    assert yard.complete(again) == []
+    settle_down(yard)
+    assert yard.state(attempt.job) is COMPLETED
+
+
+def test_children_that_end_before_the_code_of_their_parent_do_not_strand_it(yard: Yard) -> None:
+    attempt = yard.started()
+    add(yard, attempt, 1)
+    assert yard.complete(yard.claim_one()) == []
+    settle_down(yard)
+    assert yard.state(attempt.job) is RUNNING
+    assert yard.settle(attempt, Joined("null"))
+    settle_down(yard)
+    assert yard.state(attempt.job) is COMPLETED
 
 
 def test_children_that_are_added_to_a_paused_family_are_paused(yard: Yard) -> None:

@@ -11,10 +11,12 @@ from posthorse.errors import JobNotFound
 from posthorse.rules.job import State
 from posthorse.rules.joins import Edge, Need
 from posthorse.rules.lifecycle import Lost, Policy
+from posthorse.rules.why.facts import Needed, WaitsForOthers
 from posthorse.store.operations.families import NewFamily, Terms, submit_family
 from posthorse.store.operations.releasing import release
 from posthorse.store.operations.runners import next_due
 from posthorse.store.operations.submit import SubmitResult
+from posthorse.store.operations.why import obstacles, whereabouts
 from tests.store.families import check_joins, dependent, family, join_of, release_all, submit
 from tests.store.yard import Yard
 
@@ -278,3 +280,15 @@ def test_a_late_edge_and_a_completion_never_miss_each_other(yard: Yard) -> None:
             pass
         assert yard.state(job.id) is PENDING
         assert yard.claim_one().job == job.id
+
+
+def test_why_names_what_a_job_waits_for(yard: Yard) -> None:
+    def others(job: str) -> WaitsForOthers | None:
+        found = yard.store.read(whereabouts(job))
+        assert found is not None
+        return yard.store.read(obstacles(found, [], is_fair=False, is_lifo=False)).others
+
+    parent, [one, other, third] = family(yard, 3, {(0, 1): "completed", (1, 2): "over"})
+    assert others(parent) == WaitsForOthers(0, [], 3, 3)
+    assert others(other) == WaitsForOthers(1, [Needed(one, "completed", PENDING)])
+    assert others(third) == WaitsForOthers(1, [Needed(other, "over", BLOCKED)])

@@ -126,6 +126,7 @@ def _with(facts: Facts, app: Posthorse, seen: Obstacles) -> Facts:
         facts,
         servers=seen.servers,
         gates=[named(row.gate, row.holders) for row in seen.gates],
+        others=seen.others,
         ahead=None if seen.ahead is None else Ahead(seen.ahead, [moment(at) for at in seen.starts], seen.tenants),
     )
 

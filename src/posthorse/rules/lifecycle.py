@@ -20,6 +20,7 @@ from posthorse.clock import moment
 from posthorse.errors import InvalidOption
 from posthorse.rules.event_names import EventName
 from posthorse.rules.job import JobError, State, checked_name
+from posthorse.rules.joins import HAS_CHILDREN, Phase
 from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.tuning import DEFAULTS
@@ -186,6 +187,20 @@ class Waits(msgspec.Struct, frozen=True, tag=True):
         return one_line(f"waits for the event {self.event}{until}", MAX_REASON)
 
 
+class Joined(msgspec.Struct, frozen=True, tag=True):
+    """The job has children, and its code is done until they are over: it holds no worker meanwhile.
+
+    result: JSON, if its code returned; None if it runs again after its children.
+    """
+
+    result: str | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """What follows when its children are over."""
+        return "run" if self.result is None else "end"
+
+
 class Expired(msgspec.Struct, frozen=True, tag=True):
     """The job was not started in time; its code did not run."""
 
@@ -242,7 +257,7 @@ def _make_reason(outcome: msgspec.Struct, field: str, text: str) -> None:
     msgspec.structs.force_setattr(outcome, field, one_line(text, MAX_REASON))
 
 
-Outcome = Returned | Raised | Snoozed | Waits | Stopped | Expired | Lost | Crashed | Unfit
+Outcome = Returned | Raised | Snoozed | Waits | Joined | Stopped | Expired | Lost | Crashed | Unfit
 
 
 # ── the decision ─────────────────────────────────────────────────────────────────────────────────────
@@ -288,6 +303,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     topic: Topic | None = None
     """What it listens to."""
     solo: bool = False
+    phase: Phase | None = None
+    """What follows when its children are over, if it waits for them."""
 
 
 MAX_UNFIT_WAIT = 600_000_000
@@ -336,6 +353,15 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
         case Waits(_, topic, until):
             return Transition(
                 state=State.BLOCKED, event="waiting", spent=spent, reason=outcome.reason, until=until, topic=topic
+            )
+        case Joined(result):
+            return Transition(
+                state=State.BLOCKED,
+                event="released",
+                spent=spent,
+                reason=HAS_CHILDREN,
+                result=result,
+                phase=outcome.phase,
             )
         case Expired():
             return Transition(state=State.CANCELLED, event="expired", spent=spent, reason="expired")

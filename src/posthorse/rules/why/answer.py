@@ -27,6 +27,8 @@ class Code(StrEnum):
     EVENT = "event"
     INTERRUPTED = "interrupted"
     UNFIT = "unfit"
+    NEEDS = "needs"
+    CHILDREN = "children"
     BLOCKED = "blocked"
     QUEUE_PAUSED = "queue_paused"
     WINDOW = "window"

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from posthorse.rules.gates import Requirement, demands_of
-from posthorse.rules.job import Status
+from posthorse.rules.job import State, Status
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import KindOptions
 
@@ -98,12 +98,30 @@ class Ahead(msgspec.Struct, frozen=True):
     tenants: int = 0
 
 
+class Needed(msgspec.Struct, frozen=True):
+    """A job of which another one needs an end (`completed`, `failed` or `over`), and its state."""
+
+    job: str
+    needs: str
+    state: State
+
+
+class WaitsForOthers(msgspec.Struct, frozen=True):
+    """What a job waits for: how many needs are not met, some of these, and how many of its children are not over."""
+
+    missing: int = 0
+    needed: Sequence[Needed] = ()
+    open: int = 0
+    total: int = 0
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What was read about a job and what is around it, at one moment.
 
     since, due: since when it is parked, and until when. gate: before which gate it is held. topic: what it
     listens to, with the name of the event behind a slash. event: its last event.
-    ahead: None if nothing was counted. start: the command that starts a worker of the application.
+    ahead: None if nothing was counted. others: jobs that it waits for. start: the command that starts a worker of the
+    application.
     """
 
     job: Status
@@ -119,6 +137,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     topic: str | None = None
     event: str | None = None
     is_suspect: bool = False
+    others: WaitsForOthers | None = None
     start: str = START
 
 

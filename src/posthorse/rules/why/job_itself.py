@@ -9,7 +9,7 @@ from shlex import quote
 from posthorse.rules.durations import as_text
 from posthorse.rules.job import State, Status
 from posthorse.rules.why.answer import Code, Estimate, Reason
-from posthorse.rules.why.facts import Facts, Holding
+from posthorse.rules.why.facts import Facts, Holding, WaitsForOthers
 from posthorse.rules.why.words import at_moment, count_of, one_line, progress_of
 
 
@@ -218,6 +218,33 @@ def waiting(facts: Facts) -> Reason:
         start=Estimate(None, None, "it depends on when the event is sent")
         if due is None
         else Estimate(facts.now, due, "when the event is sent, or else when the time is over"),
+    )
+
+
+def needs_others(facts: Facts, others: WaitsForOthers) -> Reason:
+    """Word that it starts after other jobs, and which."""
+    named = ", ".join(f"{one.job} (is {one.state.value}, must be {one.needs})" for one in others.needed)
+    more = others.missing - len(others.needed)
+    jobs = "another job" if others.missing == 1 else f"{others.missing:,} other jobs"
+    return Reason(
+        code=Code.NEEDS,
+        sentence=f"It starts after {jobs}: {named}{f' and {more:,} more' if more > 0 else ''}.",
+        facts={"missing": others.missing, "needed": [one.job for one in others.needed]},
+        advice="look at what that one waits for",
+        command=f"posthorse why {others.needed[0].job}" if others.needed else f"posthorse show {facts.job.id}",
+        start=Estimate(None, None, "it depends on when the jobs that it needs are over"),
+    )
+
+
+def has_children(facts: Facts, others: WaitsForOthers) -> Reason:
+    """Word that it is over after its children."""
+    return Reason(
+        code=Code.CHILDREN,
+        sentence=f"It waits for its children: {others.open:,} of {others.total:,} are not over.",
+        facts={"open": others.open, "total": others.total},
+        advice="look at its children",
+        command=f"posthorse jobs --filter parent:{facts.job.id}",
+        start=Estimate(None, None, "it depends on when its children are over"),
     )
 
 

@@ -16,7 +16,19 @@ from posthorse.rules.job import State
 from posthorse.rules.why.answer import Reason, Why, together
 from posthorse.rules.why.at_gates import at_gates, opened
 from posthorse.rules.why.facts import Facts
-from posthorse.rules.why.job_itself import blocked, is_unfit, lining_up, of_time, over, paused, running, unfit, waiting
+from posthorse.rules.why.job_itself import (
+    blocked,
+    has_children,
+    is_unfit,
+    lining_up,
+    needs_others,
+    of_time,
+    over,
+    paused,
+    running,
+    unfit,
+    waiting,
+)
 from posthorse.rules.why.queue_and_workers import outside_window, queue_paused, why_unserved
 from posthorse.rules.why.turn import are_full, behind, full, next_in_lane, quarantined
 from posthorse.rules.why.words import micros
@@ -51,14 +63,24 @@ def _reasons(facts: Facts) -> Iterator[Reason]:
             yield from (of_time(facts), *_around(facts)) if is_early else _due(facts)
         case State.BLOCKED if facts.gate is None:
             is_over = facts.due is not None and facts.due <= facts.now
-            own = _set_aside(facts)
-            yield from _due(facts) if is_over else (own, *_around(facts))
+            yield from _due(facts) if is_over else (*_own(facts), *_around(facts))
         case State.BLOCKED | State.PENDING:
             yield from _waiting(facts)
 
 
+def _own(facts: Facts) -> Iterator[Reason]:
+    """Yield why a job is blocked by itself."""
+    others = facts.others
+    if others is not None and others.missing:
+        yield needs_others(facts, others)
+    if others is not None and others.open:
+        yield has_children(facts, others)
+    if others is None or not (others.missing or others.open):
+        yield _set_aside(facts)
+
+
 def _set_aside(facts: Facts) -> Reason:
-    """Return why a job is blocked that no gate holds."""
+    """Return why a job is blocked that neither a gate holds nor another job."""
     if is_unfit(facts.job):
         return unfit(facts)
     return blocked(facts) if facts.topic is None else waiting(facts)

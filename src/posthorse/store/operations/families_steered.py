@@ -15,7 +15,7 @@ from posthorse.rules.lifecycle import Request
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation
 from posthorse.store.operations.moves import do_as_asked
-from posthorse.store.operations.waiting import Change, count, lock_family, move_on
+from posthorse.store.operations.waiting import go_on_if_done, lock_family
 
 CHILDREN_AT_ONCE = 200
 KEEPS_ASKED = ("pause", "cancel")
@@ -66,8 +66,7 @@ def steer_page(parent: str | None, packing: Packing) -> QuerySteps[bool]:
     for child, state in children:
         yield from _steer(child, State(state), cast("Request", family.asked), packing)
     if is_last:
-        counted = yield from count({family.job: Change()})
-        yield from move_on([*counted.values()], {}, {})
+        yield from go_on_if_done(family.job)
     return True
 
 
@@ -78,8 +77,7 @@ def _steer(child: str, state: State, asked: Request, packing: Packing) -> QueryS
         return
     if asked == "resume" and state is State.BLOCKED:  # its needs may have been met while the family was paused
         yield from lock_family(child)
-        counted = yield from count({child: Change()})
-        yield from move_on([*counted.values()], {}, {})
+        yield from go_on_if_done(child)
         return
     with suppress(JobNotFound, InvalidTransition, CodecError):  # all are raised before anything is written
         yield from do_as_asked(child, asked, packing=packing)

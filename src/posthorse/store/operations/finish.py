@@ -23,6 +23,7 @@ from posthorse.store.base import (
     creating_no_work,
     operation,
     query,
+    query_rows,
     single_operation,
 )
 from posthorse.store.operations import ends
@@ -37,6 +38,7 @@ from posthorse.store.operations.steps import STEPS, StepRow, keep_steps
 from posthorse.store.operations.store_facts import now
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told
+from posthorse.store.operations.waiting import go_on_if_done
 from posthorse.store.queries import Row, Value
 
 
@@ -184,6 +186,9 @@ def settle_all(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
                 yield from do_as_asked(job, asked[job])
             elif each.transition.state is State.PAUSED:
                 yield from do_as_asked(job, "resume")
+    for each in going_on:
+        if each.transition.phase is not None:  # the last of its children may have ended before it
+            yield from go_on_if_done(each.attempt.job)
     return (yield from _unless_settled_before(refused)) if refused else set()
 
 
@@ -224,6 +229,9 @@ def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
         for each, number in zip(settlements, numbers, strict=True)
         if each.attempt.job in found
     ]
+    joined = [(lease.job, each.transition.phase) for each, _, lease in ended if each.transition.phase is not None]
+    if joined:  # locks joins, which come before jobs
+        yield query_rows("set_phases", sorted(joined))
     yield from ends.settle(
         [_row(each, number, lease) for each, number, lease in ended],
         {each.attempt.job: each.transition.state for each, *_ in ended},

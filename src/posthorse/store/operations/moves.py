@@ -22,8 +22,8 @@ from posthorse.store.operations.waiting import (
     Family,
     barring,
     count,
+    go_on_if_done,
     lock_family,
-    move_on,
     open_again,
     recounted,
     skip,
@@ -181,8 +181,7 @@ def _tell_family(job: str, family: Family, action: Action, was: State, target: S
         yield from skip(job, *barred)
         return State.CANCELLED
     if target is State.BLOCKED:
-        counted = yield from count({job: Change()})
-        yield from move_on([*counted.values()], {}, {})
+        yield from go_on_if_done(job)
     return target
 
 

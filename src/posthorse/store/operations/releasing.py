@@ -58,7 +58,8 @@ def _count(noted: Sequence[NotedEnd], met: Sequence[str], barred: Sequence[tuple
         if job not in skipped:
             skipped.add(job)
             yield from skip(job, needed, State(state))
-    returning = [job for job in sorted(joins) if joins[job].comes_back]
+    cancelled = {job for job, join in joins.items() if join.asked == "cancel"}
+    returning = [job for job in sorted(joins) if joins[job].comes_back and parents.get(job) not in cancelled]
     for job in returning:
         if (yield from come_back(job)) and job in parents:
             yield from open_again(parents[job])

@@ -130,6 +130,12 @@ def move_on(joins: Sequence[Join], parents: Mapping[str, str], asked: Mapping[st
         yield query_rows("schedule_waiting", later)
 
 
+def go_on_if_done(job: str) -> QuerySteps[None]:
+    """Line up or end a job, if it has nothing left to wait for."""
+    joins = yield from count({job: NOTHING})
+    yield from move_on([*joins.values()], {}, {})
+
+
 def skip(job: str, needed: str, state: State) -> QuerySteps[None]:
     """Cancel a job that waits, because a job that it needs ended otherwise; nothing if it does not wait any more."""
     yield from LOCK_JOBS([(job,)])
@@ -170,8 +176,8 @@ def open_again(parent: str, *, failed: int = 0) -> QuerySteps[None]:
         return
     [locked] = yield from LOCK_JOBS([(parent,)])
     state = State(locked.state)
-    if not state.is_final:
-        return
+    if not state.is_final or counted[parent].skipped:
+        return  # a skipped one comes back with its own needs
     yield query("ask_family_no_more", job=parent)
     yield from wait_again(parent, HAS_CHILDREN, why="a job of its family runs again")
     above = yield from parents_of([parent])

@@ -15,7 +15,7 @@ from posthorse.clock import moment
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import State
 from posthorse.rules.queues import Layer
-from posthorse.rules.why.facts import MAX_COUNTED, MAX_NAMED, GateFacts, Holding, Server
+from posthorse.rules.why.facts import MAX_COUNTED, MAX_NAMED, GateFacts, Holding, Needed, Server, WaitsForOthers
 from posthorse.store.base import QuerySteps, TypedQuery, operation
 from posthorse.store.operations.limits import GATES_OF_LANE
 from posthorse.store.operations.one_job import ARGUMENTS
@@ -23,6 +23,7 @@ from posthorse.store.operations.queues import live_layers
 from posthorse.store.operations.read import JOBS_BY_ID, JobRow, job
 from posthorse.store.operations.servers import registered_servers
 from posthorse.store.operations.store_facts import now
+from posthorse.store.operations.waiting import JOIN_OF
 
 MAX_LANES = 1_000
 """Lanes of a queue that are looked at, those of the highest priority first."""
@@ -82,6 +83,7 @@ LANES_OF_QUEUE = TypedQuery("lanes_of_queue", tuple[int, str, int, int, str])
 COUNT_BETWEEN = TypedQuery("count_between", tuple[int])
 FIRST_OF_LANE = TypedQuery("first_of_lane", tuple[str])
 RECENT_STARTS = TypedQuery("recent_starts", tuple[int])
+NEEDS_OF = TypedQuery("needs_of", tuple[str, str, str])
 
 
 class Found(NamedTuple):
@@ -114,6 +116,7 @@ class Obstacles(NamedTuple):
     """What keeps a job that waits: the runners, its gates with the jobs that they name, and the jobs ahead in lanes.
 
     starts: when jobs of its queue started lately, in microseconds. state: the state of the job after all was read.
+    others: the jobs that it waits for.
     """
 
     servers: Sequence[Server]
@@ -123,6 +126,7 @@ class Obstacles(NamedTuple):
     tenants: int
     starts: Sequence[int]
     state: str | None
+    others: WaitsForOthers | None = None
 
 
 @operation
@@ -175,7 +179,18 @@ def obstacles(found: Found, required: Sequence[Requirement], *, is_fair: bool, i
     rows = (yield from JOBS_BY_ID([(holder,) for holder in named])) if named else []
     again = yield from job(found.job.id).start()
     jobs = {row.id: row for row in rows}
-    return Obstacles(servers, gates, jobs, ahead, tenants, starts, None if again is None else again.state)
+    others = (yield from _others(found.job.id)) if state is State.BLOCKED and found.at.gate is None else None
+    return Obstacles(servers, gates, jobs, ahead, tenants, starts, None if again is None else again.state, others)
+
+
+def _others(job_id: str) -> QuerySteps[WaitsForOthers | None]:
+    """Return what a job waits for, if that is other jobs."""
+    joins = yield from JOIN_OF(job=job_id)
+    if not joins:
+        return None
+    rows = yield from NEEDS_OF(job=job_id, limit=MAX_NAMED)
+    needed = [Needed(needed, needs, State(state)) for needed, needs, state in rows]
+    return WaitsForOthers(joins[0].missing, needed, joins[0].open if joins[0].phase else 0, joins[0].total)
 
 
 def _busyregistered_servers() -> QuerySteps[list[Server]]:

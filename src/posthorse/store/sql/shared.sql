@@ -1194,6 +1194,11 @@ SELECT CAST(coalesce(sum((SELECT count(*) FROM (
 -- Return the first job of a lane.
 SELECT job FROM @ready WHERE lane = :lane ORDER BY seq LIMIT 1
 
+-- ## needs_of
+-- Return some of what a job needs and does not have, with the states of those jobs.
+SELECT e.job, e.needs, j.state FROM @edges e JOIN @jobs j ON j.id = e.job
+WHERE e.dependent = :job AND NOT e.met ORDER BY e.job LIMIT :limit
+
 -- ## recent_starts
 -- Return when jobs of a queue started that were enqueued shortly before a given one, within a span until now.
 SELECT earlier.started_at
@@ -1843,6 +1848,12 @@ UPDATE @jobs SET state = 'blocked', version = version + 1, epoch = epoch + 1, er
     reason = :reason, finished_at = NULL
 WHERE id = :job
 RETURNING version
+
+-- ## set_phases
+-- Write what follows when the children of jobs are over.
+-- rows: job uuid, phase text
+INSERT INTO @joins (job, phase) SELECT r.job, r.phase FROM {rows} WHERE true
+ON CONFLICT (job) DO UPDATE SET phase = excluded.phase
 
 -- ## add_to_joins
 -- Count new children of jobs that are there already; return what is requested of their families.
