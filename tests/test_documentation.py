@@ -30,7 +30,19 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 SOURCES = (ph.csv, ph.lines, ph.files, ph.rows, ph.keyset)
-VERBS = (ph.Posthorse, ph.Kind, ph.Call, ph.Job, ph.Jobs, ph.Context, ph.Batch, ph.Queue, ph.Schedule)
+VERBS = (
+    ph.Posthorse,
+    ph.Kind,
+    ph.Call,
+    ph.Flow,
+    ph.FlowStep,
+    ph.Job,
+    ph.Jobs,
+    ph.Context,
+    ph.Batch,
+    ph.Queue,
+    ph.Schedule,
+)
 RECORDS = (
     ph.Searched,
     ph.Count,
@@ -42,6 +54,10 @@ RECORDS = (
     ph.JobError,
     ph.Attempt,
     ph.BadItem,
+    ph.Graph,
+    ph.GraphNode,
+    ph.GraphEdge,
+    ph.PreviousStep,
     ph.ScheduleStatus,
     ph.events.DeadLettersGrew,
     ph.events.QueueLate,

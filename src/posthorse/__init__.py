@@ -13,9 +13,11 @@ if typing.TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.command_bus import CommandBus
     from posthorse.app.commands import Command
+    from posthorse.app.flow import Flow
     from posthorse.app.job import Job
     from posthorse.app.jobs import Jobs
     from posthorse.app.kind import Call, Kind
+    from posthorse.app.node import Node
     from posthorse.app.page import Count, Page, Searched
     from posthorse.app.queues import Queue
     from posthorse.app.schedules import Schedule
@@ -53,8 +55,10 @@ if typing.TYPE_CHECKING:
         UsageError,
     )
     from posthorse.rules import events
+    from posthorse.rules.arguments.outputs import ended, previous
     from posthorse.rules.depends import depends
     from posthorse.rules.events import Event
+    from posthorse.rules.flow_graph import Graph, GraphEdge, GraphNode
     from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
     from posthorse.rules.job_logs import LogLine
     from posthorse.rules.keys import Key
@@ -67,13 +71,14 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.retention import Keep
     from posthorse.rules.retry import Backoff
     from posthorse.rules.schedules import Misfire, ScheduleState, ScheduleStatus
-    from posthorse.rules.steering import GiveUp, Retry, Snooze
+    from posthorse.rules.steering import GiveUp, Retry, Skip, Snooze
     from posthorse.rules.unique import Unique
     from posthorse.rules.why.answer import Estimate, Reason, Why
     from posthorse.store.connections import AsyncConnection, Connection
     from posthorse.worker.base.job_fields import JobFields
     from posthorse.worker.checkpoints.batch import Batch
     from posthorse.worker.checkpoints.context import Context
+    from posthorse.worker.checkpoints.flow_step import FlowStep, PreviousStep
     from posthorse.worker.checkpoints.sources import Chunk, csv, files, keyset, lines, rows
     from posthorse.worker.metrics import WorkerMetrics
 
@@ -101,7 +106,12 @@ __all__ = [
     "Estimate",
     "Event",
     "EventTimeout",
+    "Flow",
+    "FlowStep",
     "GiveUp",
+    "Graph",
+    "GraphEdge",
+    "GraphNode",
     "Interrupted",
     "InvalidArgument",
     "InvalidCall",
@@ -123,11 +133,13 @@ __all__ = [
     "Kind",
     "LogLine",
     "Misfire",
+    "Node",
     "NotUnique",
     "OutcomeUnknown",
     "Page",
     "Posthorse",
     "PosthorseError",
+    "PreviousStep",
     "Progress",
     "Queue",
     "QueueClosed",
@@ -146,6 +158,7 @@ __all__ = [
     "SchemaMismatch",
     "Searched",
     "Sequence",
+    "Skip",
     "Snooze",
     "State",
     "Status",
@@ -164,10 +177,12 @@ __all__ = [
     "__version__",
     "csv",
     "depends",
+    "ended",
     "events",
     "files",
     "keyset",
     "lines",
+    "previous",
     "rows",
 ]
 
@@ -179,10 +194,12 @@ _HOMES = {
     "Count": "posthorse.app.page",
     "Page": "posthorse.app.page",
     "Searched": "posthorse.app.page",
+    "Flow": "posthorse.app.flow",
     "Job": "posthorse.app.job",
     "Jobs": "posthorse.app.jobs",
     "Call": "posthorse.app.kind",
     "Kind": "posthorse.app.kind",
+    "Node": "posthorse.app.node",
     "Queue": "posthorse.app.queues",
     "Schedule": "posthorse.app.schedules",
     "CodecError": "posthorse.errors",
@@ -216,9 +233,14 @@ _HOMES = {
     "UnknownCommand": "posthorse.errors",
     "UnknownKind": "posthorse.errors",
     "UsageError": "posthorse.errors",
+    "ended": "posthorse.rules.arguments.outputs",
+    "previous": "posthorse.rules.arguments.outputs",
     "depends": "posthorse.rules.depends",
     "events": "posthorse.rules",
     "Event": "posthorse.rules.events",
+    "Graph": "posthorse.rules.flow_graph",
+    "GraphEdge": "posthorse.rules.flow_graph",
+    "GraphNode": "posthorse.rules.flow_graph",
     "Attempt": "posthorse.rules.job",
     "BadItem": "posthorse.rules.job",
     "JobError": "posthorse.rules.job",
@@ -243,6 +265,7 @@ _HOMES = {
     "ScheduleStatus": "posthorse.rules.schedules",
     "GiveUp": "posthorse.rules.steering",
     "Retry": "posthorse.rules.steering",
+    "Skip": "posthorse.rules.steering",
     "Snooze": "posthorse.rules.steering",
     "Unique": "posthorse.rules.unique",
     "Estimate": "posthorse.rules.why.answer",
@@ -252,6 +275,8 @@ _HOMES = {
     "Connection": "posthorse.store.connections",
     "JobFields": "posthorse.worker.base.job_fields",
     "Context": "posthorse.worker.checkpoints.context",
+    "FlowStep": "posthorse.worker.checkpoints.flow_step",
+    "PreviousStep": "posthorse.worker.checkpoints.flow_step",
     "Batch": "posthorse.worker.checkpoints.batch",
     "Chunk": "posthorse.worker.checkpoints.sources",
     "csv": "posthorse.worker.checkpoints.sources",

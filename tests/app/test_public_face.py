@@ -11,14 +11,14 @@ import posthorse as ph
 
 NAMES = """
 __version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Command CommandBus
-Concurrency Connection Context Count csv depends DuplicateKind Estimate Event events EventTimeout files GiveUp
-Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings InvalidSource InvalidTransition Job JobCancelled
-JobError JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key KeyConflict keyset Kind lines LogLine Misfire
-NotUnique OutcomeUnknown Page Posthorse PosthorseError Progress Queue QueueClosed QueueFull QueueSettings Range
-Rate Reason
-ResultExpired Retry rows RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched
-Sequence Snooze State Status StoreError StoreUnreachable Submission ToleranceExceeded TookTooLong TooLarge Unique
-UnknownCommand UnknownKind UsageError Why WorkerMetrics
+Concurrency Connection Context Count csv depends DuplicateKind ended Estimate Event events EventTimeout files Flow
+FlowStep GiveUp Graph GraphEdge GraphNode Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings
+InvalidSource InvalidTransition Job JobCancelled JobError JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key
+KeyConflict keyset Kind lines LogLine Misfire Node NotUnique OutcomeUnknown Page Posthorse PosthorseError previous
+PreviousStep Progress Queue QueueClosed QueueFull QueueSettings Range Rate Reason ResultExpired Retry rows
+RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Skip Snooze
+State Status StoreError StoreUnreachable Submission ToleranceExceeded TookTooLong TooLarge Unique UnknownCommand
+UnknownKind UsageError Why WorkerMetrics
 """
 
 
@@ -38,6 +38,8 @@ def twins() -> Iterator[tuple[type, str, str]]:
         ph.Kind,
         ph.Call,
         ph.CommandBus,
+        ph.Flow,
+        ph.FlowStep,
         ph.Job,
         ph.Jobs,
         ph.Context,
@@ -61,12 +63,17 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Context.sleep",
         "Context.step",
         "Context.wait_event",
+        "Flow.enqueue",
+        "FlowStep.context",
+        "FlowStep.output",
+        "FlowStep.previous_steps",
         "Job.attempts",
         "Job.bad_items",
         "Job.cancel",
         "Job.delete",
         "Job.discard",
         "Job.events",
+        "Job.graph",
         "Job.logs",
         "Job.pause",
         "Job.result",

@@ -84,6 +84,7 @@ def test_getting_started_typed_with_a_server_in_place_of_the_file_works(
         "timeline",
         "schedules",
         "why",
+        "workflows",
     ],
 )
 def test_what_a_page_shows_runs_and_prints_what_it_says(name: str, tmp_path: Path) -> None:

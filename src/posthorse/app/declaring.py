@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from posthorse.app.job_decorator import DeclaresJobs
 from posthorse.app.kind import Call, JobFunction
@@ -19,6 +19,7 @@ from posthorse.rules.registry import Registered
 if TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
     from posthorse.app.command_bus import CommandBus
+    from posthorse.app.flow import Flow
     from posthorse.app.option_types import QueueOptions, ScheduleOptions
     from posthorse.app.schedules import Schedule
 
@@ -77,6 +78,27 @@ class DeclaresWork(DeclaresJobs, Parts):
         from posthorse.app.schedules import add_schedule  # here, because most processes that enqueue have no schedules
 
         return add_schedule(self._app, call, **options)
+
+    def workflow(self, name: str, *, context: Mapping[str, object] | None = None) -> Flow:
+        """Make a flow, work of many jobs that depend on each other: add its steps, then `enqueue` it.
+
+        name: under it the flow is stored, found and counted, as a job is under its kind.
+        context: a small JSON object that all its steps can read as `ctx.flow.context`.
+
+        This does not use the store. Raises InvalidOption, InvalidArgument.
+        """
+        from posthorse.app.flow import make_flow  # here, because few processes make flows
+
+        return make_flow(self._app, name, context)
+
+    def chain(self, *calls: Call[Any], name: str = "chain") -> Flow:
+        """Make a flow of calls that run one after the other: `app.chain(fetch.bind(1), send.bind(ph.previous))`.
+
+        `ph.previous` stands for what the call before returned. name: that of the flow. Raises InvalidOption.
+        """
+        from posthorse.app.flow import make_chain  # here, because few processes make flows
+
+        return make_chain(self._app, calls, name)
 
     @takes(Place.QUEUE)
     def queue(self, name: str, **settings: Unpack[QueueOptions]) -> Queue:

@@ -28,6 +28,7 @@ from posthorse.store.patience import waiting_at_most
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.unserved_warnings import UnservedWarnings
+    from posthorse.rules.flow_graph import Graph
 
 R = TypeVar("R", covariant=True)
 
@@ -264,6 +265,21 @@ class Job(Generic[R]):
         return (yield from logs_of(self._app, job, attempt=attempt, after=after, limit=limit))
 
     _alogs = twin(_logs)
+
+    # ── flows ────────────────────────────────────────────────────────────────────────────────────────
+
+    @verb
+    def graph(self, *, limit: int = 1000) -> Verb[Graph]:
+        """Return the steps of a flow with their states and times, what needs what, and the critical path.
+
+        limit: how many steps at most, the first ones. The graph of a job that is not a flow has the jobs that it needs,
+        and those that need it. Raises JobNotFound, InvalidOption, TookTooLong.
+        """
+        from posthorse.app.graph import read_graph  # here, because most processes read no graphs
+
+        return (yield from read_graph(self._app, (yield from self._known()), limit))
+
+    agraph = twin(graph)
 
     # ── bad items ────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast
 
 import msgspec
 
@@ -14,8 +14,9 @@ from posthorse.app.enqueue_one import aenter, enter
 from posthorse.app.option_signatures import takes
 from posthorse.app.pickling import is_found
 from posthorse.app.surrounding import TakesMiddleware
-from posthorse.errors import InvalidOption
+from posthorse.errors import InvalidArgument, InvalidCall, InvalidOption
 from posthorse.rules.arguments.annotations import attribute_of
+from posthorse.rules.arguments.outputs import NO_OUTPUTS, Filling, Output, holds_outputs
 from posthorse.rules.gates import requirement_of_sequence
 from posthorse.rules.job import Lane, NewJob, Options
 from posthorse.rules.keys import WHOLE_APP, Key
@@ -29,6 +30,7 @@ from posthorse.rules.registry import Registered, check_can_time_out
 from posthorse.rules.resources import check_given
 from posthorse.rules.retry import Backoff
 from posthorse.rules.unique import Unique, check_names, fingerprint, identity_of, remembered
+from posthorse.rules.values.type_mismatch import short
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -64,6 +66,28 @@ class Call(msgspec.Struct, Generic[R], frozen=True):
         return await aenter(self)
 
 
+class CallWithOutputs(Call[R], Generic[R], frozen=True):
+    """A call in which outputs stand for the results of other jobs. Only a flow can store it."""
+
+    outputs: Mapping[str, Filling] = NO_OUTPUTS
+    """What fills the parameters that its stored arguments lack."""
+
+    def enqueue(self) -> Job[R]:
+        raise self.outside_of_flow()
+
+    async def aenqueue(self) -> Job[R]:
+        raise self.outside_of_flow()
+
+    def outside_of_flow(self) -> InvalidCall:
+        """Make the error for a call that is enqueued by itself."""
+        name, filling = next(iter(self.outputs.items()))
+        output = filling if isinstance(filling, Output) else filling[0]
+        return InvalidCall(
+            f"{self.template.lane.kind}(): argument {name} is the {output.words}, which only a flow can bring; add the "
+            "call to the flow: flow.add(kind, …) or flow.add(kind.bind(…))"
+        )
+
+
 class Kind(Generic[P, R]):
     """A kind of job: a function with its options, under the name by which its jobs are stored.
 
@@ -96,7 +120,13 @@ class Kind(Generic[P, R]):
         Use it with `app.enqueue_many` and `app.schedule`. Raises InvalidArgument, which names the argument, and
         TooLarge.
         """
-        arguments = self._registered.signature.encode(args, kwargs)
+        outputs = NO_OUTPUTS
+        try:
+            arguments = self._registered.signature.encode(args, kwargs)
+        except InvalidArgument:
+            if not holds_outputs((*args, *kwargs.values())):
+                raise
+            arguments, outputs = self._around_outputs(args, kwargs)
         job = msgspec.structs.replace(self._template, arguments=arguments)
         overrides = self._overrides
         options = self._options
@@ -106,7 +136,35 @@ class Kind(Generic[P, R]):
             job = msgspec.structs.replace(job, options=options.encode())
         if not (self._unique is None and self._sequence is None and overrides.key is None):
             job = self._told_apart(job, options, args, kwargs)
+        if outputs:
+            return CallWithOutputs(self._app, job, overrides.connection, overrides.block, outputs)
         return Call(self._app, job, overrides.connection, overrides.block)
+
+    def _around_outputs(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> tuple[str, Mapping[str, Filling]]:
+        """Encode a call with outputs; return the arguments without them, and the outputs by name."""
+        arguments, outputs = self._registered.signature.encode_around_outputs(args, kwargs)
+        own, declared = self._overrides, self._registered.options
+        if outputs and (self._unique is not None or own.key is not None):
+            raise InvalidOption(
+                f"{self.kind}() is unique or has a key, but {', '.join(outputs)} is known only when the job runs, so "
+                "it cannot be compared with others; give the key to the flow, and using(unique=False) to the kind"
+            )
+        for name, limit in (
+            ("rate", declared.rate),
+            ("concurrency", declared.concurrency),
+            ("sequence", self._sequence),
+        ):
+            per = getattr(limit, "per", None)
+            if outputs and (per in outputs or callable(per)):
+                raise InvalidOption(
+                    f"the {name} of {self.kind!r} is divided by "
+                    f"{f'its argument {per!r}' if isinstance(per, str) else 'a function of its arguments'}, and "
+                    f"{', '.join(outputs)} is known only when the job runs; pass a value, or divide the limit by "
+                    "another argument"
+                )
+        return arguments, outputs
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Store a job with these arguments, to be run by a worker, and return its handle.
@@ -177,6 +235,9 @@ class Kind(Generic[P, R]):
             if isinstance(chosen, Unique):
                 check_names(chosen, self._registered.signature.names, kind=self.kind)
             changes["unique"] = chosen or False
+        for name in ("on_success", "on_failure"):
+            if name in changes:
+                changes[name] = self._callbacks(changes[name], name)
         return self._with(replace(self._overrides, **changes))  # type: ignore[arg-type]  # each checked above
 
     def get_job(self, job_id: str) -> Job[R]:
@@ -199,6 +260,20 @@ class Kind(Generic[P, R]):
 
     def __reduce__(self) -> str | tuple[object, ...]:
         return _kind_again, (self._app, self.kind, self._overrides)
+
+    def _callbacks(self, given: object, name: str) -> tuple[Call[object], ...]:
+        """Check what starts when jobs end. Raises InvalidOption."""
+        listed = cast("Sequence[object]", given) if isinstance(given, list | tuple) else (given,)
+        for one in listed:
+            if not isinstance(one, Call):
+                raise InvalidOption(
+                    f"{name} is {short(one)}; give a call, or a list of calls: {name}=alert.bind(ph.ended)"
+                )
+            if one.app is not self._app:
+                raise InvalidOption(f"{one.template.lane.kind!r} belongs to another application")
+            if one.connection is not None:
+                raise InvalidOption(f"{name} is stored with the job itself; give the connection to the job")
+        return tuple(cast("Sequence[Call[object]]", listed))
 
     def _told_apart(
         self, job: NewJob, options: Options, args: tuple[object, ...], kwargs: Mapping[str, object]
@@ -235,7 +310,7 @@ class Kind(Generic[P, R]):
         return requirement_of_sequence(sequence, kind=self.kind, tenant=tenant, value=value).gate
 
     def _with(self, overrides: Overrides) -> Kind[P, R]:
-        return Kind(self._app, self._registered, overrides)
+        return cast("Kind[P, R]", _kind_with(self._app, self._registered, overrides))
 
 
 class JobFunction(Kind[P, R], TakesMiddleware, Generic[P, R, Q, S]):
@@ -297,7 +372,15 @@ def _function_again(app: Posthorse, kind: str) -> JobFunction[..., object, ..., 
 
 
 def _kind_again(app: Posthorse, kind: str, overrides: Overrides) -> Kind[..., object]:
-    return Kind(app, app.registry[kind], overrides)
+    return _kind_with(app, app.registry[kind], overrides)
+
+
+def _kind_with(app: Posthorse, registered: Registered, overrides: Overrides) -> Kind[..., Any]:
+    if overrides.on_success is None and overrides.on_failure is None:
+        return Kind(app, registered, overrides)
+    from posthorse.app.callbacks import KindWithCallbacks  # here, because few jobs have callbacks
+
+    return KindWithCallbacks(app, registered, overrides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +403,8 @@ class Overrides:
     sequence: InSequence | None = None
     connection: UserConnection | None = None
     block: float = 0.0
+    on_success: tuple[Call[Any], ...] | None = None
+    on_failure: tuple[Call[Any], ...] | None = None
 
 
 def _template(registered: Registered, overrides: Overrides, options: str | None) -> NewJob:

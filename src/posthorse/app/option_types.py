@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, Required, TypedDict
+from typing import Any, Literal, Required, TypedDict
 
+from posthorse.app.kind import Call
 from posthorse.rules.byte_sizes import Size
 from posthorse.rules.durations import Duration
 from posthorse.rules.keys import Key
@@ -123,6 +124,10 @@ class UsingOptions(_CommonOptions, total=False):
     """A small JSON object that travels with it, such as the id of a request: `ctx.metadata`, `meta.user:7`."""
     block: Duration | None
     """How long to wait for room in a full queue before `ph.QueueFull`."""
+    on_success: Call[Any] | Sequence[Call[Any]] | None
+    """A call, or several, whose jobs start once it has completed."""
+    on_failure: Call[Any] | Sequence[Call[Any]] | None
+    """A call, or several, whose jobs start once it has failed for good."""
     connection: UserConnection | None
     """The job becomes part of the open transaction of this connection, of sqlite3, psycopg, asyncpg, SQLAlchemy
     or Django.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace as replace_struct
 
-from posthorse.app.verbs import Verb, look_up
+from posthorse.app.verbs import Verb, look_over, look_up
 from posthorse.clock import moment
 from posthorse.errors import CodecError, InvalidOption, JobCancelled, JobFailed, JobNotFound, ResultExpired
 from posthorse.rules.cursor import key_of_cursor
+from posthorse.rules.in_flow import OF_ITEMS
 from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.packing import PACKED, PLAIN_TEXTS, JobTexts, PackedError, What
 from posthorse.rules.progress import Pace, Progress, progress_at
@@ -19,7 +21,9 @@ from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.results import decode_result
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations import bad_items, read
+from posthorse.store.operations.flow_reading import flow_count
 from posthorse.store.operations.one_job import why_missing
+from posthorse.store.operations.outputs import outputs_of_items
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -56,12 +60,22 @@ def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
     row = yield from look_up(app, read.job(job_id))
     if row is None:
         raise (yield from look_up(app, why_missing(job_id)))
-    status = make_status(row, app.registry)
+    status = yield from status_with_steps(app, row)
     if status.state is not State.PENDING:
         return status
     from posthorse.app.why import cause_of  # here, because processes that only enqueue never ask
 
     return replace(status, waits_for=(yield from cause_of(app, status)))
+
+
+def status_with_steps(app: Posthorse, row: read.JobRow) -> Verb[Status]:
+    """Turn a stored row into a status; the progress of a flow is how many of its steps are over."""
+    status = make_status(row, app.registry)
+    if row.options is not None and status.kind not in app.registry and is_flow(row.options):
+        count = yield from look_up(app, flow_count(row.id))
+        if count is not None:
+            return replace(status, progress=Progress(done=count.total - count.open, total=count.total))
+    return status
 
 
 def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
@@ -74,6 +88,8 @@ def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
         return None
     result_type: object = app.registry[row.kind].signature.result_type if row.kind in app.registry else object
     result, error = row.result, None
+    if result == "null" and state is State.COMPLETED and row.kind not in app.registry:
+        return (yield from _outcome_of_flow(app, job_id))
     texts = PLAIN_TEXTS
     if is_packed(result) or (row.error is not None and HAS_PACKED in row.error):
         texts = yield from texts_of(app, job_id)
@@ -82,6 +98,33 @@ def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
     if row.error is not None:
         error = texts.error_in(row.error)
     return Finished(job_id, state, result, error, row.reason, result_type)
+
+
+def is_flow(options: str | None) -> bool:
+    """Return whether a job is a flow, given its stored options."""
+    place = Options.decode(options).flow
+    return place is not None and place.is_flow
+
+
+def _outcome_of_flow(app: Posthorse, job_id: str) -> Verb[Finished]:
+    """Read how a completed job without a result of its own ended: the result of a flow is that of one of its steps."""
+    row = yield from look_up(app, read.job(job_id))
+    place = None if row is None else Options.decode(row.options).flow
+    if row is not None and place is not None and place.gathers:
+        return (yield from _gathered(app, job_id, row.kind.removesuffix(OF_ITEMS)))
+    if place is not None and place.result is not None:
+        ended = yield from outcome_of(app, place.result)
+        if ended is not None and ended.state is State.COMPLETED:
+            return replace_struct(ended, job=job_id)
+    return Finished(job_id, State.COMPLETED, "null", None, None, object)
+
+
+def _gathered(app: Posthorse, job_id: str, kind: str) -> Verb[Finished]:
+    """Read the results of the jobs for the items of a list, as one list."""
+    rows = yield from look_over(app, outputs_of_items(job_id))
+    texts = (app.registry.packing.of_stored(row.id, row.options).unpack(row.result or "null", "result") for row in rows)
+    one: Any = app.registry[kind].signature.result_type if kind in app.registry else object
+    return Finished(job_id, State.COMPLETED, f"[{','.join(texts)}]", None, None, list.__class_getitem__(one))
 
 
 def texts_of(app: Posthorse, job_id: str) -> Verb[JobTexts]:

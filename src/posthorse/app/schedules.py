@@ -12,7 +12,7 @@ import msgspec
 
 from posthorse import ids
 from posthorse.app.job import Job
-from posthorse.app.kind import Call
+from posthorse.app.kind import Call, CallWithOutputs
 from posthorse.app.verbs import Verb, commit, look_up, step, twin, verb
 from posthorse.clock import SECOND, moment
 from posthorse.errors import InvalidOption, InvalidTransition, ScheduleNotFound
@@ -147,6 +147,12 @@ def add_schedule(
     checked_name(name, what="the name of a schedule")
     if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"a schedule needs a call, not {short(call)}; bind the arguments: report.bind(…)")
+    if type(call) is not Call and not isinstance(call, CallWithOutputs):
+        raise InvalidOption("a schedule has no callbacks; let the job enqueue what follows, or enqueue a flow")
+    if isinstance(call, CallWithOutputs):
+        raise InvalidOption(
+            f"{', '.join(call.outputs)} is the output of a step, and a schedule has no flow; give a value"
+        )
     if call.app is not app:
         raise InvalidOption(f"{call.template.lane.kind!r} belongs to another application")
     if call.connection is not None:

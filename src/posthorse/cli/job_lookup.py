@@ -14,7 +14,8 @@ import click
 
 from posthorse import ids
 from posthorse.app.client import Posthorse
-from posthorse.app.reading import make_status
+from posthorse.app.reading import make_status, status_with_steps
+from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.screen import complain, out_json
 from posthorse.cli.target import raise_if_empty
@@ -46,7 +47,7 @@ def look_at(app: Posthorse, job_id: str) -> JobLook:
     row = app.store.read(read.job(job_id))
     if row is None:
         raise app.store.read(why_missing(job_id))
-    return JobLook(make_status(row, app.registry), moment(row.now))
+    return JobLook(drive(status_with_steps(app, row)), moment(row.now))
 
 
 def look_at_those_left(app: Posthorse, job_ids: Sequence[str]) -> dict[str, JobLook]:

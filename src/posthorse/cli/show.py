@@ -77,10 +77,17 @@ class Story(NamedTuple):
 @click.argument("job_id", metavar="ID")
 @click.option("--bad-items", "with_bad_items", is_flag=True, help="Show also the first bad items that it tolerated.")
 @click.option("--events", "with_all_events", is_flag=True, help="Show all events of a long timeline.")
+@click.option("--graph", "with_graph", is_flag=True, help="Show the steps of a flow instead, and what needs what.")
 @target_options
 @json_option
 def show(
-    job_id: str, with_bad_items: bool, with_all_events: bool, target: str | None, url: str | None, as_json: bool
+    job_id: str,
+    with_bad_items: bool,
+    with_all_events: bool,
+    with_graph: bool,
+    target: str | None,
+    url: str | None,
+    as_json: bool,
 ) -> int:
     """Show everything about one job.
 
@@ -88,6 +95,11 @@ def show(
     and the evidence of every attempt that failed. Six characters of the id's beginning or end are enough.
     """
     app = open_store(target, url)
+    if with_graph:
+        from posthorse.cli.graph_display import show_graph  # here, because few jobs have graphs
+
+        show_graph(app, find_id(app, job_id), as_json=as_json)
+        return Exit.OK
     story = _read(app, find_id(app, job_id), target)
     found = first_bad_items(app, story.look.status.id, BAD_ITEMS_SHOWN) if with_bad_items else []
     if as_json:

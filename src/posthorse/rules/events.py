@@ -102,7 +102,9 @@ from posthorse.rules.store_events import (
     WorkerLost as WorkerLost,
 )
 
-Ending = Literal["returned", "raised", "snoozed", "waits", "joined", "stopped", "expired", "lost", "crashed", "unfit"]
+Ending = Literal[
+    "returned", "raised", "snoozed", "waits", "joined", "skipped", "stopped", "expired", "lost", "crashed", "unfit"
+]
 """How an attempt ended; `stopped` is a pause, a cancel, a deploy or the end of a time box."""
 
 

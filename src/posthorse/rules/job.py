@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from posthorse.errors import InvalidOption
+from posthorse.rules.in_flow import InFlow
 from posthorse.rules.progress import Progress
 from posthorse.rules.retry import BackoffNumbers
 from posthorse.rules.trace import TraceContext
@@ -77,6 +78,7 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str | None = None
     metadata: dict[str, Any] | None = None
     trace: TraceContext | None = None  # set only if a span recorded where the job was enqueued
+    flow: InFlow | None = None  # set if it is a flow or a step of one
 
     def encode(self) -> str | None:
         """Return JSON, or None if no option is set."""

@@ -205,6 +205,15 @@ class Expired(msgspec.Struct, frozen=True, tag=True):
     """The job was not started in time; its code did not run."""
 
 
+class Skipped(msgspec.Struct, frozen=True, tag=True):
+    """The job's code found nothing to do."""
+
+    reason: str
+
+    def __post_init__(self) -> None:
+        _make_reason(self, "reason", self.reason)
+
+
 class Stopped(msgspec.Struct, frozen=True, tag=True):
     """The job stopped at a checkpoint or before it began, because of a request: "pause", "cancel", "shutdown" (a
     deploy: it goes on elsewhere), "window" (its queue closed) or "yield" (its time box is over).
@@ -257,7 +266,7 @@ def _make_reason(outcome: msgspec.Struct, field: str, text: str) -> None:
     msgspec.structs.force_setattr(outcome, field, one_line(text, MAX_REASON))
 
 
-Outcome = Returned | Raised | Snoozed | Waits | Joined | Stopped | Expired | Lost | Crashed | Unfit
+Outcome = Returned | Raised | Snoozed | Waits | Joined | Skipped | Stopped | Expired | Lost | Crashed | Unfit
 
 
 # ── the decision ─────────────────────────────────────────────────────────────────────────────────────
@@ -365,6 +374,8 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
             )
         case Expired():
             return Transition(state=State.CANCELLED, event="expired", spent=spent, reason="expired")
+        case Skipped(reason):
+            return Transition(state=State.CANCELLED, event="cancelled", spent=spent, reason=reason)
         case Stopped(request, reason):
             why = reason or _REASONS[request]
             return Transition(state=_STOPPED[request], event=_STOP_EVENTS[request], spent=spent, reason=why)

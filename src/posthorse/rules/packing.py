@@ -94,6 +94,10 @@ class JobTexts:
         """Return the texts of the same tenant that belong to no job."""
         return JobTexts(self._codecs, "", self._tenant)
 
+    def of(self, job: str, options: str | None) -> JobTexts:
+        """Return the texts of another job, given its stored options."""
+        return JobTexts(self._codecs, job, _tenant_in(options)) if self.is_on else self
+
     def pack(self, text: str, what: What) -> str:
         """Return what is stored for JSON. Raises CodecError."""
         about = About(what=what, job=self._job, tenant=self._tenant)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import UNSET
+
 from posthorse.rules.arguments.signature import ArgumentsUnfit, Signature
 from posthorse.rules.gates import gate_name
 from posthorse.rules.limits import Per
@@ -30,7 +32,9 @@ def value_of(
         if value is not NOTHING:
             gate_name(value)  # raises if the value cannot be part of a gate's name
     except ArgumentsUnfit:
-        return NOTHING  # it will not run either: the worker that claims it reports why
+        # It will not run either, and the worker that claims it reports why, unless outputs of other jobs fill the rest.
+        alone = signature.stored_argument(arguments, per) if isinstance(per, str) else UNSET
+        return NOTHING if alone is UNSET else alone
     except Exception as error:  # the user's code may raise anything
         failed(error)
         return UNTOLD

@@ -48,7 +48,17 @@ class GiveUp(Steering):
         super().__init__(reason or "the job gave up")
 
 
-for _public in (Retry, Snooze, GiveUp):
+class Skip(Steering):
+    """Raise it to end as cancelled, because there is nothing to do; steps of a flow that need it are skipped as well.
+
+    It spends nothing, and no flow fails because of it.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the job had nothing to do")
+
+
+for _public in (Retry, Snooze, GiveUp, Skip):
     _public.__module__ = "posthorse"  # evidence shows the public name
 
 
@@ -87,6 +97,12 @@ def snooze_in(error: BaseException) -> Snooze | None:
     if len(snoozes) < len(parts):
         return None
     return max(snoozes, key=lambda snooze: snooze.duration)
+
+
+def skip_in(error: BaseException) -> Skip | None:
+    """Return the skip that is the only error of a group; any other error in it counts as a failure."""
+    part = cause_of(error)
+    return part if isinstance(part, Skip) else None
 
 
 def verdict_on(

@@ -23,7 +23,7 @@ from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.events import SliceCommitted
 from posthorse.rules.job import NewJob, Options
 from posthorse.rules.middleware import RunningAttempt
-from posthorse.rules.steering import Snooze, leaves
+from posthorse.rules.steering import Skip, Snooze, leaves
 from posthorse.rules.trace import MAX_STATE, TraceContext
 from posthorse.rules.values.texts import message_of
 from posthorse.version import VERSION
@@ -160,6 +160,8 @@ def _outcome_of(error: BaseException) -> str:
         return "stopped"
     if any(isinstance(part, Snooze) for part in parts):
         return "snoozed"
+    if any(isinstance(part, Skip) for part in parts):
+        return "skipped"
     if any(isinstance(part, StoreUnreachable | OutcomeUnknown) for part in parts):
         return "lost"
     return "raised"

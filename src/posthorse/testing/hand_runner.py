@@ -86,7 +86,7 @@ class HandRunner:
             threads=calls,
             outermost=(Layer(self._catch_error, is_async=False),),
         )
-        executors = Executors(registry, in_process=self._executor, isolated=self._executor)
+        executors = Executors(registry, store, self._runner.id, in_process=self._executor, isolated=self._executor)
         logs = make_logs(store, registry, settings, self._runner)
         self._stages = make_stages(store, registry, settings, self._runner, executors, logs)
         self._capturing = ExitStack()

@@ -105,10 +105,14 @@ def make_job_loop(
     logs = make_logs(store, registry, settings, runner)
     executors = Executors(
         registry,
+        store,
+        runner.id,
         in_process=InProcessExecutor(
             store, runner.id, registry, resources, concurrency=runner.concurrency, longest_transaction=longest
         ),
-        isolated=ChildPool(store, runner.id, target=target, longest_transaction=longest, logs=logs),
+        isolated=ChildPool(
+            store, runner.id, target=target, longest_transaction=longest, logs=logs, packing=registry.packing
+        ),
     )
     stages = make_stages(
         store, registry, settings, runner, executors, logs, suspects=suspects, only=only, report=report

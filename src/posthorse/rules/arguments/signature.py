@@ -11,7 +11,7 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET
@@ -20,13 +20,14 @@ from posthorse.errors import InvalidArgument
 from posthorse.rules.arguments.annotations import members_of, names_of, resolved, signature_of
 from posthorse.rules.arguments.codec import ArgumentCodec, codec_of, no_codec
 from posthorse.rules.arguments.complaints import misbound, unfit
-from posthorse.rules.arguments.stored_form import POSITIONAL, Form, values_of
+from posthorse.rules.arguments.outputs import Filling, holds_outputs, outputs_in
+from posthorse.rules.arguments.stored_form import POSITIONAL, Form, is_required, values_of
 from posthorse.rules.depends import Dependency
 from posthorse.rules.resources import Replacements, Resources, dependency_of, is_marked, resources_of
 from posthorse.rules.values.checks import TOO_DEEP
 from posthorse.rules.values.equality import is_same
 from posthorse.rules.values.type_mismatch import TypeMismatch, short
-from posthorse.rules.values.wire import too_large
+from posthorse.rules.values.wire import encode, restored, too_large
 
 ARGUMENT_LIMIT = 4 * 1024 * 1024
 """Maximum size of the arguments of one job, in bytes of JSON."""
@@ -34,6 +35,10 @@ ARGUMENT_LIMIT = 4 * 1024 * 1024
 
 class ArgumentsUnfit(Exception):
     """Raised if stored arguments do not fit the current function; the message says which and why."""
+
+
+class InputsUnfit(ValueError):
+    """Raised if the results of other jobs do not fit the parameters that they fill; the message says which and why."""
 
 
 class Signature:
@@ -153,15 +158,35 @@ class Signature:
 
         Raises InvalidArgument, which names the argument, and TooLarge beyond `limit` bytes.
         """
-        form = self._form
-        if not args and not kwargs and not form.has_required:
+        if not args and not kwargs and not self._form.has_required:
             return "{}"
+        return self._encoded(self._bound(args, kwargs), limit)
+
+    def encode_around_outputs(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> tuple[str, Mapping[str, Filling]]:
+        """Do as `encode`, and leave out each parameter that consists of outputs; return them by its name.
+
+        Raises InvalidArgument, TooLarge.
+        """
+        filled = self._bound(args, kwargs)
+        values = zip(self._form.names, values_of(filled), strict=True)
+        left_out = {name: found for name, value in values if (found := outputs_in(value)) is not None}
+        unset = dict.fromkeys(left_out, UNSET)
+        return self._encoded(msgspec.structs.replace(filled, **unset), ARGUMENT_LIMIT, is_whole=not left_out), left_out
+
+    def _bound(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> msgspec.Struct:
+        """Bind a call; values are not checked yet. Raises InvalidArgument."""
         if self._marked:
             self._refuse_resources(kwargs)
         try:
-            filled = form.fill(*args, **kwargs)
+            return self._form.fill(*args, **kwargs)
         except TypeError:
             raise InvalidArgument(f"{self._kind}() {misbound(self._parameters, args, kwargs)}") from None
+
+    def _encoded(self, filled: msgspec.Struct, limit: int, *, is_whole: bool = True) -> str:
+        """Check a bound call and return it as JSON text. `is_whole`: whether no parameter was left out."""
+        form = self._form
         name = ""
         try:
             for name, check in form.checks:
@@ -174,7 +199,9 @@ class Signature:
             name = ""
             encoded = form.encode(outgoing)
         except TypeMismatch as mismatch:
-            raise InvalidArgument(f"{self._kind}(): argument {mismatch.message(name)}") from None
+            has_outputs = holds_outputs((mismatch.value,))
+            alone = "; an output is an argument by itself, or one of a list of outputs" if has_outputs else ""
+            raise InvalidArgument(f"{self._kind}(): argument {mismatch.message(name)}{alone}") from None
         except RecursionError:
             raise InvalidArgument(
                 f"{self._kind}(): {f'argument {name}' if name else 'an argument'} {TOO_DEEP}"
@@ -183,7 +210,7 @@ class Signature:
             raise InvalidArgument(f"{self._kind}(): the arguments have no form in JSON: {error}") from error
         if len(encoded) > limit:
             raise too_large(len(encoded), limit, f"the arguments of {self._kind}()")
-        if form.on_trial:
+        if form.on_trial and is_whole:
             self._try_arrival(filled, encoded)
         return encoded.decode()
 
@@ -202,6 +229,44 @@ class Signature:
                 f"the stored arguments do not fit {self._kind}() as it is now: {unfit(form, text, error)}"
             ) from error
         return form.call(filled)
+
+    def filled_in(self, text: str, inputs: Mapping[str, str], *, is_whole: bool = True) -> str:
+        """Put results of other jobs (JSON) into a stored call, as the parameters that it leaves out; return the whole.
+
+        A parameter that was stored stays. `is_whole`: whether nothing is left out then. Raises InputsUnfit.
+        """
+        packs = dict(self._form.packs)
+        filled = text
+        try:
+            whole = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            for name, result in inputs.items():
+                if name not in whole:
+                    pack = packs.get(name)
+                    value = result.encode() if pack is None else encode(pack(msgspec.json.decode(result)))
+                    whole[name] = msgspec.Raw(value)
+            filled = msgspec.json.encode(whole).decode()
+            if is_whole:
+                self._form.decode(filled)
+        except Exception as error:  # the user's classes may run code here, and raise anything
+            raise InputsUnfit(
+                f"the results of earlier jobs do not fit {self._kind}() as it is now: "
+                f"{unfit(self._form, filled, error)}"
+            ) from error
+        return filled
+
+    def stored_argument(self, text: str, name: str) -> object:
+        """Return one argument of a stored call that may lack others; UNSET if it is not there or does not fit."""
+        parameter = next((each for each in self._parameters if each.name == name), None)
+        try:
+            stored = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get(name)
+            if parameter is None or (stored is None and is_required(parameter)):
+                return UNSET
+            if stored is None:
+                return parameter.default
+            wire = cast("type[Any]", self._codec(parameter).wire)
+            return msgspec.json.Decoder(wire, dec_hook=restored).decode(stored)
+        except Exception:  # the user's classes may run code here, and raise anything
+            return UNSET
 
     def named(self, text: str) -> dict[str, object]:
         """Return the stored arguments by name, defaults included. Raises ArgumentsUnfit."""

@@ -206,6 +206,22 @@ OPTIONS: tuple[Option, ...] = (
         page="queues.md#full-queues",
     ),
     Option(
+        "on_success",
+        (USING,),
+        checks.unchecked,
+        "a call, or several, whose jobs start once it has completed",
+        "none",
+        page="workflows.md#callbacks",
+    ),
+    Option(
+        "on_failure",
+        (USING,),
+        checks.unchecked,
+        "a call, or several, whose jobs start once it has failed for good",
+        "none",
+        page="workflows.md#callbacks",
+    ),
+    Option(
         "connection",
         (USING,),
         checks.unchecked,

@@ -71,8 +71,9 @@ class Terms(NamedTuple):
 def submit_family(family: NewFamily, terms: Terms) -> Operation[list[SubmitResult]]:
     """Write a family, all of it or nothing; return results in the order of its jobs.
 
-    If a key or an identity matches an earlier job, that job is answered, and what would have been its children is left
-    out. Raises as `submit.enqueue` does, and JobNotFound for a job that is needed and does not exist.
+    If a key or an identity matches an earlier job, that job is answered, and what would have been its children, or
+    would have followed its end, is left out. Raises as `submit.enqueue` does, and JobNotFound for a job that is needed
+    and does not exist.
     """
     packed = family._replace(jobs=terms.packing.new_jobs(family.jobs))
     return Operation(partial(submitting, packed, terms))
@@ -97,7 +98,7 @@ def adding_children(attempt: Fence, family: NewFamily, terms: Terms) -> QuerySte
 def submitting(family: NewFamily, terms: Terms) -> QuerySteps[list[SubmitResult]]:
     """Write a family whose arguments are packed, as a part of other operations."""
     earlier, fresh = yield from without_known(family.jobs, terms.packing)
-    new = _without_families_of(earlier, fresh)
+    new = _without_families_of(earlier, fresh, family.edges)
     answers = [SubmitResult(earlier.get(job.id, job.id), created=job.id in new) for job in family.jobs]
     if not new:
         return answers
@@ -123,12 +124,20 @@ def submitting(family: NewFamily, terms: Terms) -> QuerySteps[list[SubmitResult]
     return answers
 
 
-def _without_families_of(earlier: Mapping[str, str], jobs: Sequence[NewJob]) -> dict[str, NewJob]:
-    """Return the jobs that are new, by id: without children of jobs that exist already."""
+def _without_families_of(
+    earlier: Mapping[str, str], jobs: Sequence[NewJob], edges: Sequence[Edge]
+) -> dict[str, NewJob]:
+    """Return the jobs that are new, by id: without children of jobs that exist already, and without what was to follow
+    their ends. An earlier job keeps the callbacks that it has; the same call, repeated, adds none.
+    """
     left = {*earlier}
+    needed: dict[str, list[str]] = {}
+    if left:
+        for edge in edges:
+            needed.setdefault(edge.dependent, []).append(edge.job)
     new: dict[str, NewJob] = {}
     for job in jobs:
-        if job.parent in left:
+        if job.parent in left or not left.isdisjoint(needed.get(job.id, ())):
             left.add(job.id)
         else:
             new[job.id] = job

@@ -1075,6 +1075,15 @@ SELECT j.state, j.result, j.error, CASE WHEN j.state <> 'completed' THEN j.reaso
 FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane
 WHERE j.id = :job
 
+-- ## outputs_of
+-- Return the results of jobs, for jobs that take them.
+-- rows: job uuid
+SELECT j.id, j.state, j.result, j.options FROM @jobs j WHERE j.id IN (SELECT r.job FROM {rows})
+
+-- ## outputs_of_children
+-- Return the results of children of a job, in the order of their ids.
+SELECT id, state, result, options FROM @jobs WHERE parent = :parent AND id > :after ORDER BY id LIMIT :limit
+
 -- ## over
 -- Return those of some jobs that are over, or are not stored.
 -- rows: job uuid
@@ -1907,3 +1916,38 @@ SELECT job, missing, open, failed, total, skipped, asked, phase, wait FROM @join
 -- ## children_of
 -- Return children of a job in the order of their ids.
 SELECT id, state FROM @jobs WHERE parent = :parent AND id > :after ORDER BY id LIMIT :limit
+
+
+-- ── flows ──────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## needed_by
+-- Return the jobs of which a job needs an end.
+SELECT j.id, j.state, lanes.kind, j.options, e.needs
+FROM @edges e JOIN @jobs j ON j.id = e.job JOIN @lanes lanes ON lanes.id = j.lane
+WHERE e.dependent = :job
+ORDER BY j.id LIMIT :limit
+
+-- ## shared_by_flow
+-- Return what a flow shares with its steps.
+SELECT lanes.kind, j.arguments, j.options FROM @jobs j JOIN @lanes lanes ON lanes.id = j.lane WHERE j.id = :job
+
+-- ## steps_of
+-- Return the children of a job, in the order of their ids.
+{statuses}
+WHERE j.parent = :parent
+ORDER BY j.id LIMIT :limit
+
+-- ## edges_into
+-- Return what these jobs need.
+-- rows: job uuid
+SELECT e.job, e.dependent, e.needs, CASE WHEN e.met THEN 1 ELSE 0 END AS met
+FROM {rows} CROSS JOIN @edges e WHERE e.dependent = r.job
+
+-- ## edges_from
+-- Return what needs a job.
+SELECT e.job, e.dependent, e.needs, CASE WHEN e.met THEN 1 ELSE 0 END AS met
+FROM @edges e WHERE e.job = :job ORDER BY e.dependent LIMIT :limit
+
+-- ## flow_count
+-- Return how many children a job has, and how many of them are not over.
+SELECT total, open FROM @joins WHERE job = :job

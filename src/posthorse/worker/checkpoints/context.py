@@ -22,6 +22,7 @@ from posthorse.rules.retry import Backoff
 from posthorse.worker.checkpoints.journal import Journal
 
 if TYPE_CHECKING:
+    from posthorse.worker.checkpoints.flow_step import FlowStep
     from posthorse.worker.checkpoints.slices import Slices
     from posthorse.worker.checkpoints.sources import AsyncSource, QuerySetOf, Source
     from posthorse.worker.checkpoints.steps import Awaited, Steps
@@ -118,6 +119,16 @@ class Context:
     def metadata(self) -> dict[str, Any]:
         """What travels with the job: a copy, whose changes are not stored."""
         return deepcopy(self._about.options.metadata or {})
+
+    @property
+    def flow(self) -> FlowStep | None:
+        """Its place in the flow that it is a step of, with what the steps before it left; None outside of flows."""
+        place = self._about.options.flow
+        if place is None or place.id is None:
+            return None
+        from posthorse.worker.checkpoints.flow_step import FlowStep  # here, because few jobs are steps of flows
+
+        return FlowStep(self._journal, self.job_id, place)
 
     @property
     def enqueued_at(self) -> datetime:

@@ -250,6 +250,10 @@ class Journal:
         """Do the same as `read`, in a coroutine."""
         return await self._store.aread(operation)
 
+    def texts_of(self, job: str, options: str | None) -> JobTexts:
+        """Return the texts of another job, given its stored options."""
+        return self._texts.of(job, options)
+
     def warn_in_loop(self, call: str, instead: str) -> None:
         """Warn a caller that blocks a running event loop."""
         warn_in_loop(self._store, call, instead)

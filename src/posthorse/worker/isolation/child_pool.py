@@ -14,6 +14,7 @@ import msgspec
 
 from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
+from posthorse.rules.packing import Packing
 from posthorse.store.store import Store
 from posthorse.worker.base.launch import STARTED_IN
 from posthorse.worker.base.log_lines import log_format, log_level
@@ -42,9 +43,17 @@ class ChildPool:
     """The child processes of one runner. `target` names its application; embedded workers have none."""
 
     def __init__(
-        self, store: Store, runner: str, *, target: str | None, longest_transaction: float, logs: JobLogs
+        self,
+        store: Store,
+        runner: str,
+        *,
+        target: str | None,
+        longest_transaction: float,
+        logs: JobLogs,
+        packing: Packing,
     ) -> None:
         self._logs = logs
+        self._packing = packing
         self._store = store
         self._runner = runner
         self._target = target
@@ -57,8 +66,10 @@ class ChildPool:
         """Run a job and return its outcome."""
         if running.unfit is not None:
             return Unfit(running.unfit)
-        if running.asks_first and (instead := await preflight_check(self._store, running)) is not None:
-            return instead
+        if running.asks_first:
+            instead = await preflight_check(self._store, running, self._packing)
+            if instead is not None:
+                return instead
         try:
             location = location_of(running.kind, self._target)
             child = await self._child(location, running.kind.kind)

@@ -31,6 +31,7 @@ from posthorse.rules.lifecycle import (
     Policy,
     Raised,
     Returned,
+    Skipped,
     Snoozed,
     Spent,
     Stopped,
@@ -217,7 +218,7 @@ class Completer:
                     evidence["is_timeout"] = True
         if transition.state is State.FAILED and transition.reason is not None:
             evidence["detail"] = transition.reason
-        elif isinstance(outcome, Snoozed | Waits):
+        elif isinstance(outcome, Snoozed | Waits | Skipped):
             evidence["detail"] = outcome.reason
         elif isinstance(outcome, Unfit):
             evidence["detail"] = outcome.detail

@@ -20,11 +20,11 @@ from posthorse.clock import microseconds
 from posthorse.errors import CodecError, Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
+from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Skipped, Snoozed, Stopped, Unfit
 from posthorse.rules.metadata import OF_RUNNING_JOB
 from posthorse.rules.middleware import Layer, MiddlewareRun
 from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
-from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves, snooze_in, verdict_on
+from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves, skip_in, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
 from posthorse.telemetry.tracing import is_traced
@@ -280,6 +280,8 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
     if any(isinstance(part, STORE_AWAY) and part.where == home for part in parts):
         # The store became unreachable, and the job's code is not at fault: it resumes after its last committed slice.
         return Lost(message_of(cause_of(error)))
+    if (skip := skip_in(error)) is not None:
+        return Skipped(f"skipped: {message_of(skip)}")
     snooze = snooze_in(error)
     return None if snooze is None else Snoozed(microseconds(snooze.duration), f"snoozed: {message_of(snooze)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from posthorse.rules.registry import Registry
+from posthorse.store.store import Store
 from posthorse.worker.claiming.claim_values import ClaimedJob
 from posthorse.worker.running.running_job import Executor, RunningJob
 
@@ -10,8 +11,12 @@ from posthorse.worker.running.running_job import Executor, RunningJob
 class Executors:
     """The two executors of one runner."""
 
-    def __init__(self, registry: Registry, *, in_process: Executor, isolated: Executor) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, runner: str, *, in_process: Executor, isolated: Executor
+    ) -> None:
         self._registry = registry
+        self._store = store
+        self._runner = runner
         self._in_process = in_process
         self._isolated = isolated
 
@@ -20,6 +25,11 @@ class Executors:
         kind = self._registry[job.lane.kind]
         executor = self._isolated if kind.is_isolated else self._in_process
         running = RunningJob(job.claimed, job.lane, kind, executor, job.queue)
+        if running.options.flow is not None and running.options.flow.spreads is not None:
+            from posthorse.worker.running.spreading import spread_instead  # here, because few jobs spread lists
+
+            spread_instead(running, self._store, self._runner, self._registry)
+            running.executor = self._in_process
         running.gates = job.gates
         return running
 

@@ -51,7 +51,7 @@ class InProcessExecutor:
         return self._check_and_run(running) if running.asks_first else self._run(running)
 
     async def _check_and_run(self, running: RunningJob) -> Outcome:
-        return await preflight_check(self._store, running) or await self._run(running)
+        return await preflight_check(self._store, running, self._packing) or await self._run(running)
 
     def _run(self, running: RunningJob) -> Coroutine[Any, Any, Outcome]:
         kind = running.kind

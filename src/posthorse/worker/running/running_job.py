@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -122,7 +122,12 @@ class RunningJob:
     @property
     def asks_first(self) -> bool:
         """True if the store must be read before the job starts: see `preflight`."""
-        return self.claimed.arguments is None or self.expires is not None
+        return self.claimed.arguments is None or self.options.flow is not None or self.expires is not None
+
+    @property
+    def inputs(self) -> Mapping[str, str | list[str]] | None:
+        """The jobs whose results fill arguments that it was stored without, by the names of its parameters."""
+        return None if self.options.flow is None else self.options.flow.inputs
 
     @property
     def has_checkpoints(self) -> bool:
