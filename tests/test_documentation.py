@@ -182,7 +182,9 @@ def test_every_option_of_a_source_is_documented(source: Callable[..., object]) -
     assert [name for name in options_of(source) if not re.search(rf"\b{name}\b", page)] == []
 
 
-@pytest.mark.parametrize("option", [ph.Key, Unique, ph.Rate, ph.Concurrency, ph.Sequence, ph.Backoff, ph.Misfire])
+@pytest.mark.parametrize(
+    "option", [ph.Key, Unique, ph.Rate, ph.Concurrency, ph.Sequence, ph.Backoff, ph.Misfire, ph.Throttle]
+)
 def test_every_field_of_an_option_is_documented(option: type) -> None:
     assert [name for name in inspect.signature(option).parameters if not is_documented(name)] == []
 

@@ -72,6 +72,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.retry import Backoff
     from posthorse.rules.schedules import Misfire, ScheduleState, ScheduleStatus
     from posthorse.rules.steering import GiveUp, Retry, Skip, Snooze
+    from posthorse.rules.throttle import Throttle
     from posthorse.rules.unique import Unique
     from posthorse.rules.why.answer import Estimate, Reason, Why
     from posthorse.store.connections import AsyncConnection, Connection
@@ -165,6 +166,7 @@ __all__ = [
     "StoreError",
     "StoreUnreachable",
     "Submission",
+    "Throttle",
     "ToleranceExceeded",
     "TooLarge",
     "TookTooLong",
@@ -266,6 +268,7 @@ _HOMES = {
     "GiveUp": "posthorse.rules.steering",
     "Retry": "posthorse.rules.steering",
     "Skip": "posthorse.rules.steering",
+    "Throttle": "posthorse.rules.throttle",
     "Snooze": "posthorse.rules.steering",
     "Unique": "posthorse.rules.unique",
     "Estimate": "posthorse.rules.why.answer",

@@ -17,8 +17,8 @@ InvalidSource InvalidTransition Job JobCancelled JobError JobFailed JobFields Jo
 KeyConflict keyset Kind lines LogLine Misfire Node NotUnique OutcomeUnknown Page Posthorse PosthorseError previous
 PreviousStep Progress Queue QueueClosed QueueFull QueueSettings Range Rate Reason ResultExpired Retry rows
 RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Skip Snooze
-State Status StoreError StoreUnreachable Submission ToleranceExceeded TookTooLong TooLarge Unique UnknownCommand
-UnknownKind UsageError Why WorkerMetrics
+State Status StoreError StoreUnreachable Submission Throttle ToleranceExceeded TookTooLong TooLarge Unique
+UnknownCommand UnknownKind UsageError Why WorkerMetrics
 """
 
 

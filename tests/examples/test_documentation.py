@@ -79,6 +79,7 @@ def test_getting_started_typed_with_a_server_in_place_of_the_file_works(
         "queues",
         "reading",
         "resources",
+        "throttles",
         "retries",
         "steps",
         "timeline",

@@ -71,7 +71,9 @@ def jobs() -> st.SearchStrategy[Status]:
     return st.builds(
         job,
         st.sampled_from([*State, *[State.PENDING] * 5, State.BLOCKED, State.SCHEDULED]),
-        reason=st.sampled_from([None, "unfit: width is missing", "attempt 1 of 5 failed"]),
+        reason=st.sampled_from(
+            [None, "unfit: width is missing", "attempt 1 of 5 failed", "throttled: the load is 9.0, 8 are allowed"]
+        ),
         requested=st.sampled_from([None, "pause", "cancel"]),
         error=st.sampled_from([None, JobError(type="ValueError", message="no\nprice")]),
         crashes=st.integers(0, 2),
@@ -196,6 +198,10 @@ def is_unfit(given: Facts) -> bool:
     return (given.job.reason or "").startswith("unfit:")
 
 
+def is_throttled(given: Facts) -> bool:
+    return (given.job.reason or "").startswith("throttled:")
+
+
 def is_set_aside(given: Facts) -> bool:
     """Return whether it is blocked by itself, and not before a gate."""
     return state_of(given) is State.BLOCKED and given.gate is None
@@ -305,7 +311,8 @@ APPEARS: dict[Code, Callable[[Facts], bool]] = {
     Code.PAUSED: lambda given: state_of(given) is State.PAUSED,
     Code.SCHEDULED: lambda given: is_early(given, None, "resumed"),
     Code.RETRY: lambda given: is_early(given, "attempt_failed"),
-    Code.SNOOZED: lambda given: is_early(given, "snoozed"),
+    Code.SNOOZED: lambda given: is_early(given, "snoozed") and not is_throttled(given),
+    Code.THROTTLED: lambda given: is_early(given, "snoozed") and is_throttled(given),
     Code.INTERRUPTED: lambda given: is_early(given, "lost", "crashed"),
     Code.UNFIT: lambda given: (
         is_set_aside(given) and is_unfit(given) and not is_tried_again(given) and not waits_for_others(given)

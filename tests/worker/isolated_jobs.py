@@ -320,3 +320,25 @@ def naps(ctx: ph.Context) -> str:
 @app.job(isolation="process")
 def waits(ctx: ph.Context) -> object:
     return ctx.wait_event("approved")
+
+
+@app.job(isolation="process")
+def noted_slices(ctx: ph.Context, path: str, count: int, size: int) -> int:
+    for batch in ctx.slices(range(count), size=size):
+        with open(path, "a") as file:
+            file.writelines(f"{time.monotonic()}\n" for _ in batch)
+    return ctx.progress.done
+
+
+class HeldBy:
+    """The file that holds jobs of the queue `held`, in this process and those that it starts."""
+
+    def set(self, path: Path) -> None:
+        os.environ["POSTHORSE_TEST_HELD"] = str(path)
+
+    def is_there(self) -> str | None:
+        return "a file holds it" if os.path.exists(os.environ.get("POSTHORSE_TEST_HELD", "")) else None
+
+
+HELD = HeldBy()
+app.queue("held", throttle=HELD.is_there)

@@ -19,6 +19,7 @@ from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.retention import Keep, Span
 from posthorse.rules.retry import Backoff, BackoffFunction
 from posthorse.rules.schedules import Misfire, MisfirePolicy, Overlap
+from posthorse.rules.throttle import ThrottleGiven
 from posthorse.rules.unique import Unique
 from posthorse.store.connections import UserConnection
 
@@ -159,6 +160,10 @@ class QueueOptions(TypedDict, total=False):
     """How many retries may start in a span of time, `"100/m"`; the others start later."""
     window: str | None
     """The hours of the day in which its jobs run: `"22:00-06:00 Europe/Berlin"`."""
+    throttle: ThrottleGiven
+    """What must be calm before its long jobs begin their next slice: `ph.Throttle(items="500/s", load=8)`, or a
+    function.
+    """
     ageing: Duration | None
     """After each such wait the oldest job counts as one priority higher; 0 for never."""
     keep: Keep | Span | Mapping[str, Span] | None

@@ -11,6 +11,7 @@ from posthorse.cli.screen import clean
 from posthorse.rules.durations import lasted
 from posthorse.rules.job import State, Status
 from posthorse.rules.progress import Progress
+from posthorse.rules.throttle import THROTTLED
 from posthorse.rules.window import CLOSED
 
 MARKS: dict[State, tuple[str, str]] = {
@@ -25,7 +26,7 @@ MARKS: dict[State, tuple[str, str]] = {
 }
 """The mark and the colour of a state; the word is always beside them."""
 
-LEFT = (CLOSED,)
+LEFT = (CLOSED, THROTTLED)
 """How reasons begin for which a running job leaves its worker by itself."""
 
 
@@ -109,7 +110,7 @@ def gist(status: Status, now: datetime) -> str:
 
 
 def why_it_left(status: Status) -> str:
-    """Return why a job that had begun waits: its queue closed; empty for all others."""
+    """Return why a job that had begun waits: its queue closed, or it is throttled; empty for all others."""
     is_set_aside = status.state in (State.PENDING, State.SCHEDULED) and (status.reason or "").startswith(LEFT)
     return clean(status.reason or "") if is_set_aside else ""
 

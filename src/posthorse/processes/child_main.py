@@ -20,6 +20,7 @@ from posthorse.errors import InvalidCall, PosthorseError
 from posthorse.processes.find_application import find_application
 from posthorse.rules.job import Options
 from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
+from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence
@@ -41,8 +42,11 @@ from posthorse.worker.isolation.messages import (
     ChildPlan,
     Ready,
     StopRequest,
+    ThrottleForChild,
+    ThrottleNow,
     Withdraw,
     next_to_child,
+    throttle_in_child,
 )
 from posthorse.worker.isolation.runner_channel import RunnerChannel
 from posthorse.worker.running.execution import FromThread, evidence, run
@@ -66,7 +70,9 @@ class JobInChild:
         self.stop = StopSignal()
         self.journal: Journal | None = None
         self.task: asyncio.Task[Outcome] | None = None
+        self.throttle: ThrottleForChild = begin.throttle
         self._kind: Registered | None = None
+        self._queues: DeclaredQueues | None = None
 
     @property
     def kind(self) -> Registered:
@@ -88,6 +94,14 @@ class JobInChild:
                 failed=self.claimed.errors,
                 texts=app.registry.packing.of_stored(self.claimed.job, self.claimed.options),
             )
+            self._queues = app.registry.queues
+            self.obey(self.throttle)
+
+    def obey(self, throttle: ThrottleForChild) -> None:
+        """Obey the throttle that the queue of the job has now."""
+        self.throttle = throttle
+        if self.journal is not None and self._queues is not None:
+            self.journal.queue_throttle = throttle_in_child(throttle, self._queues, self.lane.queue)
 
     def interrupt(self) -> None:
         """Cancel an async job where it waits."""
@@ -226,6 +240,8 @@ class ChildMain:
                     self._ask(loop, self._turn, message)
                 case Withdraw() if self._turn is not None:
                     self._turn.stop.withdraw()
+                case ThrottleNow() if self._turn is not None:
+                    self._turn.obey(message.throttle)
                 case _:
                     pass
         loop.call_soon_threadsafe(self._turns.put_nowait, None)

@@ -43,7 +43,7 @@ MEANINGS: Mapping[EventName, str] = {
     "completed": "its code returned, and its result is stored",
     "attempt_failed": "its code raised; another attempt follows",
     "failed": "it failed for good, and is a dead letter",
-    "snoozed": "its code put it off",
+    "snoozed": "its code or a throttle put it off",
     "waiting": "its code waits for an event, without a worker",
     "released": "its worker stopped, its time box was over or its queue closed; it goes on later and spends no attempt",
     "lost": "its worker was lost; it goes on elsewhere",

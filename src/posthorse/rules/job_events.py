@@ -70,7 +70,7 @@ class Failed(JobEvent, frozen=True, kw_only=True, tag="failed"):
 
 
 class Snoozed(JobEvent, frozen=True, kw_only=True, tag="snoozed"):
-    """The code of a job put it off."""
+    """The code of a job or a throttle put it off."""
 
 
 class Waiting(JobEvent, frozen=True, kw_only=True, tag="waiting"):

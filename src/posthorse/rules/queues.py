@@ -19,6 +19,7 @@ from posthorse.rules.options.given import unknown_of_queue
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import options_at
 from posthorse.rules.retention import Keep
+from posthorse.rules.throttle import Throttle, ThrottleFunction, is_only_code, throttle_as_words
 from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.window import Window
 
@@ -55,6 +56,8 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How many retries may start in a time; further ones are postponed."""
     window: Window | None = None
     """The hours of the day in which its jobs run."""
+    throttle: Throttle | ThrottleFunction | None = None
+    """What must be calm before its long jobs begin their next slice."""
     ageing: float = 60.0
     """The seconds of waiting after which the first job of a lane counts as one priority higher; 0 for never."""
     keep: Keep | None = None
@@ -142,6 +145,11 @@ def checked_live_layer(values: Mapping[str, object], *, queue: str) -> dict[str,
     """Check values that go into a store. Raises InvalidOption also for values that only code can hold."""
     layer = checked_layer(values, queue=queue)
     for name, value in layer.items():
+        if name == "throttle" and is_only_code(value):
+            raise InvalidOption(
+                f"queue {queue!r}: throttle is a function or has on=, and a store cannot hold code; declare it with "
+                f"app.queue({queue!r}, throttle=…)"
+            )
         if isinstance(value, Rate | Concurrency) and callable(value.per):
             raise InvalidOption(
                 f"queue {queue!r}: {name} has a function as its per=, and a store cannot hold code; name a parameter, "
@@ -204,6 +212,8 @@ def _as_word(value: object) -> object:
         return limit_as_words(value)
     if isinstance(value, Keep):
         return value.as_words()
+    if isinstance(value, Throttle) or callable(value):
+        return throttle_as_words(cast("Throttle | ThrottleFunction", value))
     return str(value) if isinstance(value, Window) else value
 
 
@@ -215,10 +225,12 @@ def _told(name: str, value: object) -> str:
         said = limit_as_words(value)
         parts = cast("Mapping[str, object]", said) if isinstance(said, Mapping) else {"limit": said}
         return " ".join(str(part) if word == "limit" else f"{word} {part}" for word, part in parts.items())
-    if isinstance(value, Keep):
+    if isinstance(value, Keep | Throttle):
         return str(value)
     if name == "log_level" and isinstance(value, int):
         return level_name(value)
+    if callable(value):
+        return str(throttle_as_words(cast("ThrottleFunction", value)))
     if isinstance(value, float):
         return as_text(as_timedelta(value, name=name))
     if value is None:

@@ -73,6 +73,20 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     stop_time: float = 3.0
     """For so long a function of `on_stop`, or the clean-up of a shared resource, may delay the end of its process."""
 
+    # ── throttles ────────────────────────────────────────────────────────────────────────────────────
+
+    throttle_interval: float = 5.0
+    """After so long a signal of a server or a probe is measured anew."""
+
+    throttle_patience: float = 0.5
+    """For so long a job waits for a signal that is being measured; then the signal counts as silent."""
+
+    throttle_in_place: float = 2.0
+    """For so long a throttled job waits with its worker; for a longer wait it leaves."""
+
+    throttle_away: float = 30.0
+    """After so long it looks again, if nothing says how long the wait is."""
+
     # ── claiming ─────────────────────────────────────────────────────────────────────────────────────
 
     prefetch: float = 0.02

@@ -38,6 +38,8 @@ AFTER_ALL_SLEEPS = 2**62
 class MemoryJournal(Journal):
     """The journal of an attempt that only this process knows: a checkpoint is encoded, and kept in memory."""
 
+    has_throttles = False  # they need a store, and a test should not wait
+
     def __init__(
         self, job: str, saved: Checkpoint | None, stop_after: int | None, steps: Sequence[StepRow] = ()
     ) -> None:

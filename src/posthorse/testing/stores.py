@@ -48,6 +48,7 @@ def for_tests(tuning: Tuning) -> Tuning:
         shut_gate_interval=0.0,
         step_pause=0.0,
         sleep_in_place=0.0,
+        throttle_in_place=0.0,
     )
 
 

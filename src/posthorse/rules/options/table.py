@@ -29,6 +29,7 @@ from posthorse.rules.options.checks import (
 from posthorse.rules.options.option import Option, Place
 from posthorse.rules.retention import as_keep
 from posthorse.rules.retry import as_backoff, checked_backoff, checked_errors
+from posthorse.rules.throttle import as_throttle
 from posthorse.rules.unique import checked_unique
 from posthorse.rules.window import as_window
 
@@ -288,6 +289,14 @@ OPTIONS: tuple[Option, ...] = (
         as_window,
         'the hours of the day in which its jobs run: `"22:00-06:00 Europe/Berlin"`',
         page="#windows",
+    ),
+    Option(
+        "throttle",
+        (QUEUE,),
+        as_throttle,
+        'what must be calm before its long jobs begin their next slice: `ph.Throttle(items="500/s", load=8)`, or a '
+        "function",
+        page="throttles.md",
     ),
     Option(
         "ageing",

@@ -24,6 +24,7 @@ class Code(StrEnum):
     SCHEDULED = "scheduled"
     RETRY = "retry"
     SNOOZED = "snoozed"
+    THROTTLED = "throttled"
     EVENT = "event"
     INTERRUPTED = "interrupted"
     UNFIT = "unfit"

@@ -8,6 +8,7 @@ from shlex import quote
 
 from posthorse.rules.durations import as_text
 from posthorse.rules.job import State, Status
+from posthorse.rules.throttle import THROTTLED
 from posthorse.rules.why.answer import Code, Estimate, Reason
 from posthorse.rules.why.facts import Facts, Holding, WaitsForOthers
 from posthorse.rules.why.words import at_moment, count_of, one_line, progress_of
@@ -152,6 +153,16 @@ def of_time(facts: Facts) -> Reason:
             known |= {"attempt": job.attempt, "max_attempts": job.max_attempts}
             sentence = f"It failed, and waits for its next attempt{_numbered(job)}, {in_}.{error}"
             return Reason(code=Code.RETRY, sentence=sentence, facts=known, start=start, **now)
+        case "snoozed" if (job.reason or "").startswith(THROTTLED):
+            sentence = f"It is {one_line(job.reason or '')}; it looks again {in_}."
+            return Reason(
+                code=Code.THROTTLED,
+                sentence=sentence,
+                facts={**known, "queue": job.queue},
+                advice="wait; the throttle of its queue, if that has one, is among the settings in",
+                command="posthorse queues",
+                start=Estimate(due, None, "when it looks again; then it takes its turn"),
+            )
         case "snoozed":
             sentence = f"Its own code put it off; it is due {in_}: {one_line(job.reason or 'no reason given')}."
             return Reason(code=Code.SNOOZED, sentence=sentence, facts=known, start=start, **now)

@@ -947,3 +947,19 @@ WITH numbered AS MATERIALIZED (
     INSERT INTO @ready (lane, seq, job) SELECT lane, seq, id FROM moved
 )
 {calling_all}
+
+-- ## server_state
+-- Return how far the slowest replica is behind, the position of the log, the age of the oldest transaction of others, and
+-- whether this role may see what others do.
+SELECT
+    CAST((SELECT extract(epoch FROM max(replay_lag)) * 1000000 FROM pg_stat_replication) AS bigint) AS replica_lag,
+    CAST(CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') END AS bigint) AS log_position,
+    CAST((
+        SELECT extract(epoch FROM clock_timestamp() - min(xact_start)) * 1000000 FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    ) AS bigint) AS oldest_transaction,
+    CAST(pg_has_role('pg_read_all_stats', 'USAGE') AS int) AS may_see
+
+-- ## dead_rows
+-- Return how many dead rows a table has, as the server counts them.
+SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = to_regclass(:name)

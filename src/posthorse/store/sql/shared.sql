@@ -1951,3 +1951,13 @@ FROM @edges e WHERE e.job = :job ORDER BY e.dependent LIMIT :limit
 -- ## flow_count
 -- Return how many children a job has, and how many of them are not over.
 SELECT total, open FROM @joins WHERE job = :job
+
+-- ## server_state
+-- Return the state of a server; a file has none.
+SELECT CAST(NULL AS bigint) AS replica_lag, CAST(NULL AS bigint) AS log_position,
+    CAST(NULL AS bigint) AS oldest_transaction, 0 AS may_see
+WHERE 1 = 0
+
+-- ## dead_rows
+-- Return how many dead rows a table has; a file counts none.
+SELECT 0 WHERE :name IS NULL

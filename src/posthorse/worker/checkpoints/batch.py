@@ -23,6 +23,7 @@ from posthorse.errors import InvalidCall, InvalidOption, ToleranceExceeded
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loop_state import LoopState
 from posthorse.rules.slice_size import SizeRule, SliceSize
+from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.rules.tolerance import Tolerance
 from posthorse.store.connections import AsyncConnection, Connection, UserConnection
 from posthorse.store.patience import is_in_loop
@@ -44,6 +45,7 @@ class LoopPlan(msgspec.Struct, frozen=True):
     sizes: SizeRule
     tolerance: Tolerance
     time_box: float | None = None
+    throttle: Throttle | ThrottleFunction | None = None
 
 
 class Turn(msgspec.Struct, frozen=True):

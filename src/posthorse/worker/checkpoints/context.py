@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
+from msgspec.structs import replace
+
 from posthorse import ids
 from posthorse.clock import microseconds, moment, monotonic
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
@@ -22,6 +24,7 @@ from posthorse.rules.retry import Backoff
 from posthorse.worker.checkpoints.journal import Journal
 
 if TYPE_CHECKING:
+    from posthorse.rules.throttle import ThrottleGiven
     from posthorse.worker.checkpoints.flow_step import FlowStep
     from posthorse.worker.checkpoints.slices import Slices
     from posthorse.worker.checkpoints.sources import AsyncSource, QuerySetOf, Source
@@ -162,6 +165,7 @@ class Context:
         slice_time: Duration | None = None,
         time_box: Duration | None = None,
         tolerate: int | str = 0,
+        throttle: ThrottleGiven = None,
     ) -> Slices[T]: ...
     @overload
     def slices(
@@ -173,6 +177,7 @@ class Context:
         slice_time: Duration | None = None,
         time_box: Duration | None = None,
         tolerate: int | str = 0,
+        throttle: ThrottleGiven = None,
     ) -> Slices[T]: ...
 
     def slices(
@@ -184,6 +189,7 @@ class Context:
         slice_time: Duration | None = None,
         time_box: Duration | None = None,
         tolerate: int | str = 0,
+        throttle: ThrottleGiven = None,
     ) -> Slices[T]:
         """Loop over batches of at most `size` items. Asking for the next batch commits this one and the job's position.
 
@@ -193,11 +199,14 @@ class Context:
         slice_time: how long a slice should take; its size is adapted to that, up to `size`.
         time_box: after this time, the job lets others use its worker, and resumes later.
         tolerate: how many bad items `batch.tolerate(…)` may record: a count such as 100, or a share such as "1%".
+        throttle: what must be calm before each slice, beside the throttle of the queue: a ph.Throttle, a rate of items
+            such as "500/s", or a plain or async function that returns False, True, a text that says why, or seconds.
 
         Raises InvalidOption; InvalidSource for what cannot be resumed.
         """
         # Imported here, because jobs without loops, and processes that only enqueue, need no sources.
         from posthorse.rules.slice_size import SizeRule
+        from posthorse.rules.throttle import as_throttle
         from posthorse.rules.tolerance import as_tolerance
         from posthorse.worker.checkpoints.batch import LoopPlan
         from posthorse.worker.checkpoints.slices import Slices
@@ -215,6 +224,8 @@ class Context:
         sizes = SizeRule(size, None if slice_time is None else _seconds(slice_time, "slice_time", above=0))
         box = None if time_box is None else _seconds(time_box, "time_box")
         plan = LoopPlan(label, sizes, as_tolerance(tolerate), box)
+        if throttle is not None and self._journal.has_throttles:
+            plan = replace(plan, throttle=as_throttle(throttle))
         return Slices(self._journal, source, plan)
 
     @overload

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -29,6 +29,11 @@ from posthorse.store.store import Store
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice, packed_bad_items
 
+if TYPE_CHECKING:
+    from posthorse.rules.throttle import Throttle, ThrottleFunction
+    from posthorse.rules.tuning import Tuning
+    from posthorse.worker.checkpoints.throttles.measuring import Measuring
+
 T = TypeVar("T")
 log = logging.getLogger("posthorse.job")
 LOST = "the lease on this job was lost; another runner continues it"
@@ -36,6 +41,12 @@ LOST = "the lease on this job was lost; another runner continues it"
 
 class Journal:
     """The journal of one attempt, used from its thread or its coroutine."""
+
+    queue_throttle: Throttle | ThrottleFunction | None = None
+    """The throttle of the job's queue as it is now. Most jobs have none, so theirs is that of the class."""
+
+    has_throttles = True
+    """Whether loops obey throttles."""
 
     def __init__(
         self,
@@ -229,6 +240,23 @@ class Journal:
     def job(self) -> str:
         """The id of the job."""
         return self._attempt.job
+
+    @property
+    def lane(self) -> Lane:
+        """The lane of the job."""
+        return self._lane
+
+    @property
+    def tuning(self) -> Tuning:
+        """The figures of the engine."""
+        return self._store.tuning
+
+    @property
+    def measuring(self) -> Measuring:
+        """What measures for throttles in this process."""
+        from posthorse.worker.checkpoints.throttles.measuring import measuring_for  # here: most jobs have no throttle
+
+        return measuring_for(self._store)
 
     def unpacked(self, rows: Sequence[RetryRow]) -> Sequence[RetryRow]:
         """Return bad items to retry, unpacked. Raises CodecError."""

@@ -1,14 +1,14 @@
 """Slices: a plain loop over batches, each committed before the next begins.
 
-A slice goes through four steps: 1. stop here if asked, 2. read the next items after the cursor, 3. hand them to the
-loop's body, 4. commit them (`batch`). A cursor is always the last committed position.
+A slice goes through four steps: 1. stop here if asked, and wait if a throttle says so, 2. read the next items after the
+cursor, 3. hand them to the loop's body, 4. commit them (`batch`). A cursor is always the last committed position.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator, Sequence
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -28,6 +28,9 @@ from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.sources import AsyncSource, Chunk, QuerySetOf, Source, as_source
 from posthorse.worker.checkpoints.sources.base import AsyncFindable, Findable
 from posthorse.worker.checkpoints.tolerating import judge
+
+if TYPE_CHECKING:
+    from posthorse.worker.checkpoints.throttles.turns import ThrottledTurns
 
 T = TypeVar("T", covariant=True)
 log = logging.getLogger("posthorse.job")
@@ -77,12 +80,17 @@ class Slices(Generic[T]):
             self._journal.warn_of_loops(missing, f"loop {self._plan.name!r} begins from the start")
         if state.is_over and not state.retry_upto:
             return
+        own, turns = self._plan.throttle, None
         try:
             if state.total is None:
                 state.total = cast("int | None", (yield driver.count()))
             number, began = 0, monotonic()
             while True:
                 self._journal.stop.raise_if_asked()
+                if own is not None or self._journal.queue_throttle is not None:
+                    turns = turns or self._throttled_turns(driver)
+                    yield from turns.begin()
+                    began = monotonic()
                 size = self._size(state)
                 turn = Turn(self._plan, number, began, size, state)
                 if state.retry_upto:
@@ -104,6 +112,8 @@ class Slices(Generic[T]):
                     yield batch
                 else:  # only records that cannot be read
                     yield driver.commit(batch)
+                if turns is not None:
+                    yield from turns.took(len(chunk.items))
                 if chunk.is_last:
                     return
                 self._yield_if_time_is_up()
@@ -145,6 +155,14 @@ class Slices(Generic[T]):
         here = [row for row in rows if row.item in found]
         items = cast("Sequence[T]", [found[row.item] for row in here])
         return Chunk(items, None, is_last=False), [row.number for row in here]
+
+    def _throttled_turns(self, driver: Driver) -> ThrottledTurns:
+        # Imported here, because most loops have no throttle.
+        from posthorse.worker.checkpoints.throttles.turns import ThrottledTurns
+        from posthorse.worker.checkpoints.throttles.waiting import AsyncWaiting, SyncWaiting
+
+        waiting = AsyncWaiting(self._journal) if isinstance(driver, AsyncDriver) else SyncWaiting(self._journal)
+        return ThrottledTurns(self._journal, self._plan.throttle, self._plan.name, waiting)
 
     def _size(self, state: LoopState) -> SliceSize:
         cut_short = self._journal.cut_short

@@ -15,6 +15,7 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
 from posthorse.rules.packing import Packing
+from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.store.store import Store
 from posthorse.worker.base.launch import STARTED_IN
 from posthorse.worker.base.log_lines import log_format, log_level
@@ -22,7 +23,7 @@ from posthorse.worker.base.signals import seconds_since_signal
 from posthorse.worker.isolation.child_process import ChildProcess, start_child
 from posthorse.worker.isolation.code_location import CodeLocation, NotFound, location_of
 from posthorse.worker.isolation.exit_status import outcome_of, status_in_words
-from posthorse.worker.isolation.messages import Begin, ChildEnded, ChildPlan, Garbled, Logged
+from posthorse.worker.isolation.messages import Begin, ChildEnded, ChildPlan, Garbled, Logged, throttle_for_child
 from posthorse.worker.running.job_logs import JobLogs
 from posthorse.worker.running.preflight import preflight_check
 from posthorse.worker.running.running_job import RunningJob
@@ -89,6 +90,12 @@ class ChildPool:
             running.heard = None
             del self._busy[running]
 
+    def throttle(self, running: RunningJob, throttle: Throttle | ThrottleFunction | None) -> None:
+        """Let a running job obey the throttle that its queue has now."""
+        child = self._busy.get(running)
+        if child is not None:
+            child.throttle(throttle)
+
     def end(self, running: RunningJob) -> bool:
         """Kill the child that runs the job, and all processes below it."""
         child = self._busy.get(running)
@@ -131,7 +138,9 @@ class ChildPool:
             tenant=running.options.tenant or running.lane.tenant or None,
             captures_print=self._logs.captures_print(running.kind.options),
             log_level=self._logs.level_of_run(running),
+            throttle=throttle_for_child(running.queue.throttle),
         )
+        child.throttled_by = running.queue.throttle
         ended = await child.run(
             begin, kill_after=options.kill_after, max_memory=options.max_memory, logged=self._take_logged
         )

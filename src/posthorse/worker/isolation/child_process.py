@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from posthorse.clock import monotonic
+from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.worker.base.launch import command, socket_pair
 from posthorse.worker.base.process import AT_EXIT
 from posthorse.worker.isolation import reaper
@@ -25,10 +26,12 @@ from posthorse.worker.isolation.messages import (
     Logged,
     Ready,
     StopRequest,
+    ThrottleNow,
     ToChild,
     Withdraw,
     next_to_runner,
     packed,
+    throttle_for_child,
 )
 from posthorse.worker.running.process_life import STOP_WITHIN
 
@@ -49,6 +52,8 @@ class ChildProcess:
         self.jobs = 0
         self.memory_at_first = 0
         """Bytes that the child used after its first job."""
+        self.throttled_by: Throttle | ThrottleFunction | None = None
+        """The throttle that its job obeys."""
         self.exit_status: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
         self._reaper = process
         self._from_reaper, self._to_reaper = control
@@ -94,6 +99,12 @@ class ChildProcess:
     def withdraw(self) -> None:
         """Withdraw a pause, or a window that closed."""
         self._send(Withdraw())
+
+    def throttle(self, throttle: Throttle | ThrottleFunction | None) -> None:
+        """Let its job obey another throttle."""
+        if throttle is not self.throttled_by:
+            self.throttled_by = throttle
+            self._send(ThrottleNow(throttle_for_child(throttle)))
 
     async def is_clean(self) -> bool:
         """Return True if no process is below the child; otherwise the reaper kills them and the child."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Outcome
+from posthorse.rules.queues import DeclaredQueues
+from posthorse.rules.throttle import Throttle, ThrottleFunction, as_throttle, is_only_code
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.base.log_formats import LogFormat
 from posthorse.worker.isolation.code_location import CodeLocation
@@ -16,6 +18,10 @@ from posthorse.worker.isolation.code_location import CodeLocation
 _MARK, _LENGTH = b"\x93ph1", 4
 MAX_MESSAGE = 64_000_000
 """Bytes of a message. A job can write to any descriptor of its process, so anything else is not from our code."""
+
+
+ThrottleForChild = dict[str, Any] | Literal["declared"] | None
+"""A throttle in words; or the one that the application declares for the queue, if it is code."""
 
 
 class ChildPlan(msgspec.Struct, frozen=True, tag=True):
@@ -49,6 +55,7 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     captures_print: bool
     log_level: int
     """The level from which lines that it logs are sent to the runner."""
+    throttle: ThrottleForChild = None
 
 
 class StopRequest(msgspec.Struct, frozen=True, tag=True):
@@ -61,6 +68,12 @@ class StopRequest(msgspec.Struct, frozen=True, tag=True):
 
 class Withdraw(msgspec.Struct, frozen=True, tag=True):
     """Withdraw a pause, or a window that closed."""
+
+
+class ThrottleNow(msgspec.Struct, frozen=True, tag=True):
+    """The throttle of the job's queue has changed."""
+
+    throttle: ThrottleForChild
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -94,12 +107,25 @@ class Garbled(msgspec.Struct, frozen=True):
     """Other code wrote into the channel: nothing that arrives on it can be trusted."""
 
 
-ToChild = ChildPlan | Begin | StopRequest | Withdraw
+ToChild = ChildPlan | Begin | StopRequest | Withdraw | ThrottleNow
 ToRunner = Ready | ChildEnded | Logged
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_to_child = msgspec.msgpack.Decoder(ToChild).decode
 _decode_to_runner = msgspec.msgpack.Decoder(ToRunner).decode
+
+
+def throttle_for_child(throttle: Throttle | ThrottleFunction | None) -> ThrottleForChild:
+    """Return a throttle as a child can be told it."""
+    if isinstance(throttle, Throttle) and not is_only_code(throttle):
+        return throttle.as_words()
+    return None if throttle is None else "declared"
+
+
+def throttle_in_child(told: ThrottleForChild, queues: DeclaredQueues, queue: str) -> Throttle | ThrottleFunction | None:
+    """Return the throttle that a child was told."""
+    given = queues.layer(queue).get("throttle") if told == "declared" else told
+    return None if given is None else as_throttle(given)
 
 
 def packed(message: ToChild | ToRunner) -> bytes:

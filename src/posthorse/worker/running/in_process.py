@@ -10,6 +10,7 @@ from typing import Any
 from posthorse.rules.lifecycle import Outcome
 from posthorse.rules.middleware import Layer
 from posthorse.rules.registry import Registry
+from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.store.operations.finish import Fence
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.journal import Journal
@@ -65,6 +66,8 @@ class InProcessExecutor:
                 failed=running.claimed.errors,
                 texts=self._packing.of(running.claimed.job, running.options.tenant),
             )
+            if running.queue.throttle is not None:
+                running.journal.queue_throttle = running.queue.throttle
         task = asyncio.current_task()
         if task is not None:
             running.heard = partial(_cancel, task, running)
@@ -79,6 +82,11 @@ class InProcessExecutor:
             middleware=middleware,
             packing=self._packing,
         )
+
+    def throttle(self, running: RunningJob, throttle: Throttle | ThrottleFunction | None) -> None:
+        """Let a running job obey the throttle that its queue has now."""
+        if running.journal is not None and running.journal.queue_throttle is not throttle:
+            running.journal.queue_throttle = throttle
 
     def end(self, running: RunningJob) -> bool:
         """Return False: neither a thread nor a coroutine that swallows its cancellation can be ended from outside."""

@@ -52,6 +52,8 @@ class RequestPoller:
         await self._queues.update(changes)
         closed: Mapping[str, str] = self._queues.closed_by_window(now) if self._obeys_windows else {}
         for job, running in list(self._jobs.items()):
+            if running.has_checkpoints:
+                running.executor.throttle(running, self._queues.settings(running.lane.queue).throttle)
             request = asked.get(job)
             if request == "cancel":
                 running.cancel()

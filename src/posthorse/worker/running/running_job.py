@@ -14,6 +14,7 @@ from posthorse.rules.lifecycle import Outcome, Raised, Stopped
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import Registered
 from posthorse.rules.slice_size import TIMED_OUT
+from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.base.job_fields import JobLabel
 from posthorse.worker.base.stop import StopSignal
@@ -223,6 +224,10 @@ class Executor(Protocol):
 
     def run(self, running: RunningJob) -> Coroutine[Any, Any, Outcome]:
         """Run a job to its outcome."""
+        ...
+
+    def throttle(self, running: RunningJob, throttle: Throttle | ThrottleFunction | None) -> None:
+        """Let a running job with checkpoints obey the throttle that its queue has now."""
         ...
 
     def end(self, running: RunningJob) -> bool:

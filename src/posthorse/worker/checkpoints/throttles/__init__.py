@@ -1,0 +1,1 @@
+"""Throttles of long jobs: what is measured, and how a loop waits between two slices."""
