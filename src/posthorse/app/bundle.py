@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, Unpack
 
 import msgspec
 
@@ -19,7 +19,7 @@ from posthorse.app.pickling import is_found
 from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.rules.job import checked_name
 from posthorse.rules.middleware import check_around_enqueue, layer_around
-from posthorse.rules.registry import Registered, register
+from posthorse.rules.registry import Registered, check_combiner, register
 from posthorse.rules.values.type_mismatch import short
 from posthorse.worker.checkpoints.context import Context
 
@@ -64,6 +64,7 @@ class BundledFunction(JobFunction[P, R, Q, S], Generic[P, R, Q, S]):
         self.kinds: dict[Posthorse, JobFunction[P, R, Q, S]] = {}
         self._around: list[AroundJob] = []
         self._around_enqueue: list[AroundEnqueue] = []
+        self._combine: Callable[[list[Any]], Any] | None = None
         self._look_like(function, registered)
 
     @property
@@ -93,6 +94,15 @@ class BundledFunction(JobFunction[P, R, Q, S], Generic[P, R, Q, S]):
             app.registry.middleware.add_around(around, registered.kind)
         for around_enqueue in self._around_enqueue:
             app.registry.middleware.add_around_enqueue(around_enqueue, registered.kind)
+        if self._combine is not None:
+            app.registry.add_combiner(registered.kind, self._combine)
+
+    def combine(self, function: Callable[[list[Any]], Any], /) -> Callable[[list[Any]], Any]:
+        check_combiner(self.declared.kind, function, self._combine)
+        self._combine = function
+        for app, kind in self.kinds.items():
+            app.registry.add_combiner(kind.kind, function)
+        return function
 
     def _add_around(self, function: AroundJob) -> None:
         layer_around(function)

@@ -26,7 +26,7 @@ from posthorse.rules.options.given import checked_of_using
 from posthorse.rules.options.option import Place
 from posthorse.rules.other_systems import no_attribute
 from posthorse.rules.partition import NOTHING, value_of
-from posthorse.rules.registry import Registered, check_can_time_out
+from posthorse.rules.registry import Registered, check_can_be_cut, check_can_time_out
 from posthorse.rules.resources import check_given
 from posthorse.rules.retry import Backoff
 from posthorse.rules.unique import Unique, check_names, fingerprint, identity_of, remembered
@@ -224,6 +224,8 @@ class Kind(Generic[P, R]):
         changes = checked_of_using(options)
         if "timeout" in changes:
             check_can_time_out(self._registered)
+        if changes.get("shards") is not None:
+            check_can_be_cut(self._registered)
         if "delay" in changes and "run_at" in changes:
             raise InvalidOption("delay and run_at were both given; a job has one time to start at")
         if "delay" in changes:
@@ -353,6 +355,16 @@ class JobFunction(Kind[P, R], TakesMiddleware, Generic[P, R, Q, S]):
             raise InvalidOption(f"{self.kind!r} belongs to another application")
         return self
 
+    def combine(self, function: Callable[[list[Any]], Any], /) -> Callable[[list[Any]], Any]:
+        """Make the result of a job of its parts' results: `@weekly.combine` above `def total(parts): …`.
+
+        A worker calls it once all parts are completed, with their results in the order of their ranges. It may be a
+        coroutine function. Without one, the result of the job is that list, or None if all parts returned None. Raises
+        InvalidOption.
+        """
+        self._app.registry.add_combiner(self.kind, function)
+        return function
+
     def _add_around(self, function: AroundJob) -> None:
         self._app.registry.middleware.add_around(function, self.kind)
 
@@ -401,6 +413,7 @@ class Overrides:
     metadata: dict[str, Any] | None = None
     unique: Unique | Literal[False] | None = None
     sequence: InSequence | None = None
+    shards: int | None = None
     connection: UserConnection | None = None
     block: float = 0.0
     on_success: tuple[Call[Any], ...] | None = None
@@ -448,6 +461,7 @@ def _options(overrides: Overrides, unique: Unique | None) -> Options:
         tags=overrides.tags,
         key=None if overrides.key is None else overrides.key.text,
         metadata=overrides.metadata,
+        shards=overrides.shards,
     )
 
 

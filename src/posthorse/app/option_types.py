@@ -71,6 +71,8 @@ class _CommonOptions(_EveryOptions, total=False):
     """
     unique: bool | Unique | None
     """While an equal job has not ended, `enqueue` returns that one: `True` or `ph.Unique`."""
+    shards: int | None
+    """Into how many parts its loop is cut, which run side by side."""
 
 
 class JobOptions(ObserverOptions, _CommonOptions, total=False):

@@ -15,12 +15,13 @@ from posthorse.rules.cursor import key_of_cursor
 from posthorse.rules.in_flow import OF_ITEMS
 from posthorse.rules.job import BadItem, JobError, Options, State, Status
 from posthorse.rules.packing import PACKED, PLAIN_TEXTS, JobTexts, PackedError, What
+from posthorse.rules.parts import PartNow, progress_of_parts
 from posthorse.rules.progress import Pace, Progress, progress_at
 from posthorse.rules.registry import Registry
 from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.results import decode_result
 from posthorse.rules.values.type_mismatch import short
-from posthorse.store.operations import bad_items, read
+from posthorse.store.operations import bad_items, parts, read
 from posthorse.store.operations.flow_reading import flow_count
 from posthorse.store.operations.one_job import why_missing
 from posthorse.store.operations.outputs import outputs_of_items
@@ -61,6 +62,8 @@ def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
     if row is None:
         raise (yield from look_up(app, why_missing(job_id)))
     status = yield from status_with_steps(app, row)
+    if is_cut(row, app.registry):
+        status = replace(status, progress=(yield from _progress_of_parts(app, job_id, status.progress)))
     if status.state is not State.PENDING:
         return status
     from posthorse.app.why import cause_of  # here, because processes that only enqueue never ask
@@ -168,6 +171,36 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
         schedule=options.schedule,
         metadata=options.metadata or {},
         scheduled_at=None if options.scheduled_at is None else moment(options.scheduled_at),
+    )
+
+
+def is_cut(row: read.JobRow, registry: Registry) -> bool:
+    """Return whether a job may have parts."""
+    options = Options.decode(row.options)
+    declared = registry[row.kind].options.shards if row.kind in registry else None
+    return options.part is None and (options.shards or declared) is not None
+
+
+def _progress_of_parts(app: Posthorse, job_id: str, own: Progress) -> Verb[Progress]:
+    """Read how far the parts of a job are; return its own progress if it has none yet."""
+    rows = yield from look_up(app, parts.parts_of(job_id))
+    if not rows:
+        return own
+    return progress_of_parts([_part_now(row) for row in rows], moment(rows[0].now))
+
+
+def _part_now(row: read.JobRow) -> PartNow:
+    part, state = Options.decode(row.options).part, State(row.state)
+    total = row.total
+    if row.done is None and part is not None:
+        total = part.range.total
+    return PartNow(
+        done=row.done or 0,
+        total=row.done if state is State.COMPLETED and row.done is not None else total,
+        pace=Pace() if row.pace is None else Pace.decode(row.pace),
+        is_running=state is State.PROCESSING,
+        is_over=state.is_final,
+        since=None if row.updated_at is None else moment(row.updated_at),
     )
 
 

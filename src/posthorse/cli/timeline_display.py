@@ -44,6 +44,7 @@ _WORDS: Mapping[EventName, Callable[[Event], str]] = {
     "failed": lambda event: "failed for good",
     "snoozed": lambda event: "put off by its own code",
     "waiting": lambda event: "waits for an event",
+    "split": lambda event: "cut into parts",
     "released": lambda event: "released by its worker",
     "lost": lambda event: "its worker was lost",
     "crashed": lambda event: "its process died",

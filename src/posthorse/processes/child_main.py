@@ -188,6 +188,7 @@ class ChildMain:
                     of_process=resources,
                     middleware=registry.middleware.around(turn.kind.kind),
                     packing=registry.packing,
+                    combine=registry.combiners.get(turn.kind.kind),
                 )
                 turn.task = asyncio.create_task(running)
                 outcome = await turn.task

@@ -16,6 +16,7 @@ _OUTCOMES: Mapping[EventName, str] = {
     "crashed": "crashed",
     "snoozed": "snoozed",
     "waiting": "waiting",
+    "split": "split",
     "released": "released",
     "paused": "paused",
     "cancelled": "cancelled",

@@ -80,6 +80,9 @@ from posthorse.rules.job_events import (
     Snoozed as Snoozed,
 )
 from posthorse.rules.job_events import (
+    Split as Split,
+)
+from posthorse.rules.job_events import (
     Superseded as Superseded,
 )
 from posthorse.rules.job_events import (
@@ -103,7 +106,18 @@ from posthorse.rules.store_events import (
 )
 
 Ending = Literal[
-    "returned", "raised", "snoozed", "waits", "joined", "skipped", "stopped", "expired", "lost", "crashed", "unfit"
+    "returned",
+    "raised",
+    "snoozed",
+    "waits",
+    "joined",
+    "split",
+    "skipped",
+    "stopped",
+    "expired",
+    "lost",
+    "crashed",
+    "unfit",
 ]
 """How an attempt ended; `stopped` is a pause, a cancel, a deploy or the end of a time box."""
 

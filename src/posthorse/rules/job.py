@@ -12,6 +12,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.in_flow import InFlow
+from posthorse.rules.parts import Part
 from posthorse.rules.progress import Progress
 from posthorse.rules.retry import BackoffNumbers
 from posthorse.rules.trace import TraceContext
@@ -79,6 +80,8 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, Any] | None = None
     trace: TraceContext | None = None  # set only if a span recorded where the job was enqueued
     flow: InFlow | None = None  # set if it is a flow or a step of one
+    shards: int | None = None  # into how many parts its loop is cut
+    part: Part | None = None  # what it is a part of; positions are packed as cursors are
 
     def encode(self) -> str | None:
         """Return JSON, or None if no option is set."""
@@ -179,7 +182,7 @@ class Attempt:
     """One run of a job's code. Times are aware, in UTC; None means that no process could record it.
 
     number: as `ctx.attempt` was; interruptions and snoozes spend none, so several may have the same.
-    outcome: completed, failed, lost, crashed, snoozed, waiting, released, paused, cancelled or running.
+    outcome: completed, failed, lost, crashed, snoozed, waiting, split, released, paused, cancelled or running.
     """
 
     number: int

@@ -77,6 +77,10 @@ class Waiting(JobEvent, frozen=True, kw_only=True, tag="waiting"):
     """The code of a job waits for an event, without a worker."""
 
 
+class Split(JobEvent, frozen=True, kw_only=True, tag="split"):
+    """The loop of a job was cut into parts, which are jobs of their own; it waits for them."""
+
+
 class Released(JobEvent, frozen=True, kw_only=True, tag="released"):
     """The worker of a job stopped, its time box was over or its queue closed; it goes on later."""
 

@@ -81,7 +81,7 @@ def next_of(join: Join, family_asked: str | None = None) -> Next:
     """Return what becomes of a blocked job. family_asked: what was requested of the family that it belongs to."""
     if not join.is_done or join.asked in ("pause", "retry"):
         return Next.WAIT
-    if join.phase == "end":
+    if join.phase == "end" or join.asked == "cancel":
         return Next.END
     return Next.WAIT if family_asked in ("pause", "cancel") else Next.LINE_UP
 

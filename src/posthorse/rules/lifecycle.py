@@ -21,6 +21,7 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.event_names import EventName
 from posthorse.rules.job import JobError, State, checked_name
 from posthorse.rules.joins import HAS_CHILDREN, Phase
+from posthorse.rules.ranges import Range
 from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
 from posthorse.rules.tuning import DEFAULTS
@@ -225,6 +226,13 @@ class Stopped(msgspec.Struct, frozen=True, tag=True):
     reason: str | None = None
 
 
+class Split(msgspec.Struct, frozen=True, tag=True):
+    """The job's loop was cut into ranges, which its parts run over; the job waits for them, and runs again then."""
+
+    loop: str
+    ranges: tuple[Range, ...]
+
+
 class Lost(msgspec.Struct, frozen=True, tag=True):
     """The job's worker vanished: no process renews its lease any more. Whether the job was the cause is not known."""
 
@@ -266,7 +274,7 @@ def _make_reason(outcome: msgspec.Struct, field: str, text: str) -> None:
     msgspec.structs.force_setattr(outcome, field, one_line(text, MAX_REASON))
 
 
-Outcome = Returned | Raised | Snoozed | Waits | Joined | Skipped | Stopped | Expired | Lost | Crashed | Unfit
+Outcome = Returned | Raised | Snoozed | Waits | Joined | Split | Skipped | Stopped | Expired | Lost | Crashed | Unfit
 
 
 # ── the decision ─────────────────────────────────────────────────────────────────────────────────────
@@ -372,6 +380,9 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
                 result=result,
                 phase=outcome.phase,
             )
+        case Split(_, ranges):
+            reason = f"waits for its {len(ranges):,} part{'' if len(ranges) == 1 else 's'}"
+            return Transition(state=State.BLOCKED, event="split", spent=spent, reason=reason)
         case Expired():
             return Transition(state=State.CANCELLED, event="expired", spent=spent, reason="expired")
         case Skipped(reason):

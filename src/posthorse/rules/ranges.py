@@ -28,6 +28,9 @@ class Range(msgspec.Struct, frozen=True, omit_defaults=True):
     total: int | None = None
 
 
+WHOLE = Range()
+
+
 class Cut(msgspec.Struct, frozen=True):
     """A position at which a range is cut. `before`: how many items of the range come before it, if that is known."""
 

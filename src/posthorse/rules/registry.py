@@ -57,6 +57,7 @@ class KindOptions(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: Concurrency | None = None
     sequence: Sequence | None = None
     unique: Unique | None = None
+    shards: int | None = None
     keep: Keep | None = None
     logs: bool | None = None
     log_level: int | None = None
@@ -99,6 +100,8 @@ class Registry:
         self._by_name: dict[str, Registered] = {}
         self.schedules: dict[str, Declared] = {}
         """The declared schedules, by name."""
+        self.combiners: dict[str, Callable[..., object]] = {}
+        """What joins the results of parts, by kind."""
         self.observers: dict[str, Observer] = {}
         """The kinds that are notified of dead letters, by name."""
         self.conditions: dict[str, ConditionObserver] = {}
@@ -121,10 +124,16 @@ class Registry:
             entered.update(dict.fromkeys(names, registered))
         self._by_name.update(entered)
 
+    def add_combiner(self, kind: str, function: Callable[..., object]) -> None:
+        """Enter what joins the results of parts of this kind. Raises InvalidOption."""
+        check_combiner(kind, function, self.combiners.get(kind))
+        self.combiners[kind] = function
+
     def remove(self, *kinds: Registered) -> None:
         """Take kinds and their aliases out again, with their middleware."""
         for kind in kinds:
             self.middleware.remove(kind.kind)
+            self.combiners.pop(kind.kind, None)
         self._by_name = {name: kind for name, kind in self._by_name.items() if not any(kind is one for one in kinds)}
 
     def put(self, kind: Registered) -> None:
@@ -177,6 +186,8 @@ def register(
         check_names(options.unique, signature.names, kind=name)
     if options.timeout is not None:
         check_can_time_out(registered)
+    if options.shards is not None:
+        check_can_be_cut(registered)
     return registered
 
 
@@ -250,6 +261,23 @@ def check_can_time_out(registered: Registered) -> None:
         "be stopped; make it async, or take ctx: ph.Context first and loop over ctx.slices(…) or call "
         'ctx.checkpoint(), or use isolation="process" with kill_after'
     )
+
+
+def check_can_be_cut(registered: Registered) -> None:
+    """Raise InvalidOption if a kind has no loop that could be cut into parts."""
+    if not registered.signature.wants_context:
+        raise InvalidOption(
+            f"{registered.kind!r} cannot have shards: it takes no context, so it has no loop to cut; let it take "
+            "ctx: ph.Context first, and loop over ctx.slices(…)"
+        )
+
+
+def check_combiner(kind: str, function: object, earlier: object) -> None:
+    """Raise InvalidOption unless this can join the results of parts, and nothing else does so already."""
+    if not callable(function):
+        raise InvalidOption(f"@combine needs a function of the list of results, not {short(function)}")
+    if earlier is not None:
+        raise InvalidOption(f"{kind!r} has a combine function already, {short(earlier)}; a job has one result")
 
 
 def make_kind_options(values: Mapping[str, object]) -> KindOptions:

@@ -27,6 +27,7 @@ from posthorse.rules.options.checks import (
     whole,
 )
 from posthorse.rules.options.option import Option, Place
+from posthorse.rules.ranges import MAX_PARTS
 from posthorse.rules.retention import as_keep
 from posthorse.rules.retry import as_backoff, checked_backoff, checked_errors
 from posthorse.rules.throttle import as_throttle
@@ -158,6 +159,14 @@ OPTIONS: tuple[Option, ...] = (
         "while an equal job has not ended, `enqueue` returns that one: `True` or `ph.Unique`",
         "False",
         page="keys.md",
+    ),
+    Option(
+        "shards",
+        (JOB, USING, SCHEDULED),
+        whole("shards", MAX_PARTS),
+        "into how many parts its loop is cut, which run side by side",
+        "one",
+        page="sharding.md",
     ),
     Option(
         "delay",

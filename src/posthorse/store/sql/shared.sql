@@ -1069,6 +1069,22 @@ LEFT JOIN @checkpoints k ON k.job = j.id
 {statuses}
 WHERE j.id = :job
 
+-- ## parts_of
+-- Return the parts of a job, in the order in which they were made.
+{statuses}
+WHERE j.parent = :parent
+ORDER BY j.id
+
+-- ## results_of_parts
+-- Return how parts of a job ended, in the order in which they were made.
+SELECT j.id AS job, j.state, j.options, j.result, j.reason FROM @jobs j
+WHERE j.parent = :parent AND j.id > :after
+ORDER BY j.id LIMIT :limit
+
+-- ## run_after_children
+-- Let a job whose children were just stored run again when they are over.
+UPDATE @joins SET phase = 'run' WHERE job = :job
+
 -- ## outcome
 -- Return how a job ended, if it did.
 SELECT j.state, j.result, j.error, CASE WHEN j.state <> 'completed' THEN j.reason END AS reason, lanes.kind

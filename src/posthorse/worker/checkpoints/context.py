@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from posthorse.worker.checkpoints.flow_step import FlowStep
     from posthorse.worker.checkpoints.slices import Slices
     from posthorse.worker.checkpoints.sources import AsyncSource, QuerySetOf, Source
+    from posthorse.worker.checkpoints.splitting import Sharding
     from posthorse.worker.checkpoints.steps import Awaited, Steps
 
 T = TypeVar("T")
@@ -145,6 +146,12 @@ class Context:
         return None if at is None else moment(at)
 
     @property
+    def shard(self) -> int | None:
+        """The number of the part of a job that was cut into parts, from 0; None in a job that was not."""
+        part = self._about.options.part
+        return None if part is None else part.number
+
+    @property
     def stop_requested(self) -> bool:
         """True if the job should stop at its next checkpoint."""
         return self._journal.stop.is_due
@@ -226,7 +233,7 @@ class Context:
         plan = LoopPlan(label, sizes, as_tolerance(tolerate), box)
         if throttle is not None and self._journal.has_throttles:
             plan = replace(plan, throttle=as_throttle(throttle))
-        return Slices(self._journal, source, plan)
+        return Slices(self._journal, source, plan, self._sharding())
 
     @overload
     def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -355,6 +362,15 @@ class Context:
     async def await_event(self, name: str, /, *, timeout: Duration | None = None, topic: str | None = None) -> Any:  # noqa: ANN401  # whatever was sent
         """Do the same as `wait_event`, in a coroutine."""
         return await self._own_steps().await_event(self._awaited(name, topic), _span(timeout))
+
+    def _sharding(self) -> Sharding | None:
+        options = self._about.options
+        shards = options.shards or self._about.kind.options.shards
+        if options.part is None and shards is None:
+            return None
+        from posthorse.worker.checkpoints.splitting import Sharding  # here, because few jobs are cut into parts
+
+        return Sharding(shards, options.part)
 
     def set_progress(self, done: int, total: int | None = None, *, note: str | None = None) -> None:
         """Report how far the job is, if it has no slices. Saved at most once a second."""

@@ -11,7 +11,16 @@ from posthorse.rules.cursor import Cursor
 from posthorse.store.base import Operation
 from posthorse.worker.checkpoints.checkpoint_state import Slice
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.checkpoints.sources.base import AsyncFindable, AsyncSource, Chunk, Findable, ReadsPast, Source
+from posthorse.worker.checkpoints.sources.base import (
+    AsyncFindable,
+    AsyncSource,
+    AsyncSplittable,
+    Chunk,
+    Findable,
+    ReadsPast,
+    Source,
+    Splittable,
+)
 
 Beside: TypeAlias = Callable[..., Awaitable[Any]]
 """Runs a function outside of the event loop: in a thread, or wherever the source wants."""
@@ -30,6 +39,7 @@ class Driver(Protocol):
     def count(self) -> object: ...
     def read(self, cursor: Cursor, limit: int, /) -> object: ...
     def find(self, keys: Sequence[Cursor], /) -> object: ...
+    def split(self, parts: int, /) -> object: ...
     def ask(self, operation: Operation[object], /) -> object: ...
     def commit(self, slice: Committable, /) -> object: ...
     def save(self, done: Slice, /) -> object: ...
@@ -49,6 +59,10 @@ class SyncDriver:
     def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
         source = self._source
         return source.find(keys) if isinstance(source, Findable) else ()
+
+    def split(self, parts: int) -> object:
+        source = self._source
+        return source.split(parts, None, None) if isinstance(source, Splittable) else ()
 
     def commit(self, slice: Committable) -> None:
         slice.commit()
@@ -81,6 +95,12 @@ class AsyncDriver:
         if isinstance(source, AsyncFindable):
             return await source.afind(keys)
         return await self._beside(source.find, keys) if isinstance(source, Findable) else ()
+
+    async def split(self, parts: int) -> object:
+        source = self._source
+        if isinstance(source, AsyncSplittable):
+            return await source.asplit(parts, None, None)
+        return await self._beside(source.split, parts, None, None) if isinstance(source, Splittable) else ()
 
 
 def _reading(source: Source[object], reads_past: bool) -> Callable[[Cursor, int], Chunk[object]]:

@@ -14,8 +14,9 @@ from posthorse.errors import Interrupted, PosthorseError, StoreError
 from posthorse.failpoints import failpoint
 from posthorse.rules.events import SliceCommitted
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Topic
+from posthorse.rules.lifecycle import Split, Topic
 from posthorse.rules.packing import PLAIN_TEXTS, JobTexts
+from posthorse.rules.ranges import Range
 from posthorse.rules.slice_size import UNCUT
 from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
@@ -71,6 +72,8 @@ class Journal:
         """The steps of earlier attempts, unpacked."""
         self.uncommitted_slice: tuple[str, float] | None = None
         """The loop of the slice that began last and when it did, on the monotonic clock, until it is committed."""
+        self.split: Split | None = None
+        """How the loop of the job was cut into parts, once it was; that ends the attempt."""
         self.is_in_transaction = False
         """True inside `batch.transaction()`."""
         self._store = store
@@ -261,6 +264,11 @@ class Journal:
     def unpacked(self, rows: Sequence[RetryRow]) -> Sequence[RetryRow]:
         """Return bad items to retry, unpacked. Raises CodecError."""
         return [row._replace(item=self._texts.unpack(row.item, "bad item")) for row in rows]
+
+    def unpacked_range(self, range: Range) -> Range:
+        """Return the range of a part, unpacked. Raises CodecError."""
+        unpack = self._texts.unpack_cursor
+        return replace(range, after=unpack(range.after), upto=unpack(range.upto))
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation of the store, as a part of the transaction if one is open."""

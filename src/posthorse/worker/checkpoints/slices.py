@@ -14,10 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from posthorse.clock import monotonic
-from posthorse.errors import InvalidSource
+from posthorse.errors import Interrupted, InvalidSource
 from posthorse.failpoints import failpoint
 from posthorse.rules.cursor import Cursor
+from posthorse.rules.lifecycle import Split
 from posthorse.rules.loop_state import LoopState
+from posthorse.rules.ranges import WHOLE
 from posthorse.rules.slice_size import SliceSize
 from posthorse.rules.values.kept import decode_kept
 from posthorse.store.operations.bad_items import RetryRow, bad_items_to_retry
@@ -30,6 +32,7 @@ from posthorse.worker.checkpoints.sources.base import AsyncFindable, Findable
 from posthorse.worker.checkpoints.tolerating import judge
 
 if TYPE_CHECKING:
+    from posthorse.worker.checkpoints.splitting import Sharding
     from posthorse.worker.checkpoints.throttles.turns import ThrottledTurns
 
 T = TypeVar("T", covariant=True)
@@ -44,9 +47,13 @@ class Slices(Generic[T]):
         journal: Journal,
         source: Source[T] | AsyncSource[T] | Sequence[T] | QuerySetOf[T],
         plan: LoopPlan,
+        sharding: Sharding | None = None,
     ) -> None:
         self._journal = journal
         self._source = cast("Source[T] | AsyncSource[T]", as_source(source))
+        self._shards: int | None = None
+        if sharding is not None:
+            self._take_part(sharding, plan.name)
         self._plan = plan
         self._began = monotonic()
 
@@ -75,6 +82,8 @@ class Slices(Generic[T]):
 
     def _steps(self, driver: Driver) -> Generator[Batch[T] | object, object, None]:
         """Run the loop for either driver: yield batches and the driver's steps; receive the results of the steps."""
+        if self._shards is not None and self._plan.name not in self._journal.state.loops:
+            yield from self._cut(driver, self._shards)
         state, missing = self._journal.state.begin_loop(self._plan.name)
         if missing:
             self._journal.warn_of_loops(missing, f"loop {self._plan.name!r} begins from the start")
@@ -122,6 +131,28 @@ class Slices(Generic[T]):
         finally:
             self._journal.leave_loop(self._plan.name)
             self._source.close()
+
+    def _take_part(self, sharding: Sharding, loop: str) -> None:
+        from posthorse.worker.checkpoints.splitting import source_of_part
+
+        if sharding.part is not None:
+            range = self._journal.unpacked_range(sharding.part.range)
+            self._source = source_of_part(self._source, sharding.part, loop, range)
+        else:
+            self._shards = sharding.shards
+
+    def _cut(self, driver: Driver, parts: int) -> Generator[object, object, None]:
+        """Cut the source, and end the attempt: the parts run over it. Raises Interrupted."""
+        from posthorse.worker.checkpoints.splitting import checked_ranges, splittable
+
+        splittable(self._source)
+        try:
+            ranges = checked_ranges((yield driver.split(parts)), WHOLE, parts)
+        finally:
+            self._source.close()
+        self._journal.stop.raise_if_asked()
+        self._journal.split = Split(self._plan.name, tuple(ranges))
+        raise Interrupted("this job was cut into parts, which run over its source")
 
     def _read_again(
         self, driver: Driver, state: LoopState, limit: int

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from posthorse.errors import InvalidSource, UsageError
+from posthorse.rules.parts import Part
 from posthorse.rules.ranges import Range, check_ranges
 from posthorse.worker.checkpoints.sources import AsyncSource, AsyncSplittable, Source, Splittable
 
 T = TypeVar("T")
+
+
+class Sharding(NamedTuple):
+    """How a job is cut. shards: into how many parts. part: which part it is; a part is not cut again."""
+
+    shards: int | None
+    part: Part | None
+
+
+def source_of_part(
+    source: Source[T] | AsyncSource[T], part: Part, loop: str, range: Range
+) -> Source[T] | AsyncSource[T]:
+    """Return the range of a part, in the loop that was cut. Raises InvalidSource for any other loop."""
+    if loop != part.loop:
+        named = f"loop {part.loop!r}" if part.loop else "its loop"
+        raise InvalidSource(
+            f"this job was cut into parts in {named}, and each part would run over all of loop {loop!r}, too; a job "
+            "with shards= has one loop: make two jobs of it"
+        )
+    return splittable(source).within(range)
 
 
 def splittable(source: Source[T] | AsyncSource[T]) -> Splittable[T] | AsyncSplittable[T]:

@@ -34,6 +34,7 @@ from posthorse.rules.lifecycle import (
     Skipped,
     Snoozed,
     Spent,
+    Split,
     Stopped,
     Transition,
     Unfit,
@@ -57,6 +58,7 @@ from posthorse.store.operations.finish import (
 )
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.job_logs import LogChanges, after_logs, write_logs
+from posthorse.store.operations.parts import split_job
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.operations.telling import NOTHING
 from posthorse.store.store import Store
@@ -64,6 +66,7 @@ from posthorse.worker.base.trial_write import takes_writes
 from posthorse.worker.running.end_lines import EndLines, log_failure
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.job_logs import NO_LOGS, JobLogs
+from posthorse.worker.running.parts import parts_of_attempt
 from posthorse.worker.running.releaser import Releaser
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.settler import Settler, unstorable
@@ -232,7 +235,15 @@ class Completer:
         number = claimed.lane if transition.solo == running.lane.solo else None
         cause = group.fingerprint if group is not None and transition.state is State.FAILED else None
         settlement = Settlement(attempt, stored, running.lane, detail, number, cause)
-        if transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
+        if isinstance(outcome, Split):
+            splitting = split_job(
+                settlement,
+                parts_of_attempt(running, outcome, self._packing),
+                packing=self._packing,
+                told=self._store.watched.submitted,
+            )
+            applied = await self._insist(lambda: self._store.arun(after_logs(self._runner.id, logs, splitting)))
+        elif transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
             within = settle_within_budget(settlement, budget_of(rate, running.lane.queue))
             settling = after_logs(self._runner.id, logs, within)
             applied = await self._insist(lambda: self._store.arun(settling))

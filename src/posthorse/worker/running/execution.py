@@ -27,6 +27,7 @@ from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
 from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves, skip_in, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
+from posthorse.store.operations.parts import results_of_parts
 from posthorse.telemetry.tracing import is_traced
 from posthorse.worker.base import structlog_fields
 from posthorse.worker.base.evidence import evidence_of
@@ -37,6 +38,7 @@ from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running import onion, resources
 from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framework
 from posthorse.worker.running.onion import AttemptParts, Onion
+from posthorse.worker.running.parts import Combine, joining
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.resources import with_resources
 from posthorse.worker.running.threads import CallRunner
@@ -110,10 +112,11 @@ async def run(
     of_process: ProcessResources,
     middleware: Sequence[Layer] = (),
     packing: Packing = PLAIN,
+    combine: Combine | None = None,
 ) -> Outcome:
     """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do.
 
-    of_process: the resources that jobs of this process share.
+    of_process: the resources that jobs of this process share. combine: what joins the results of the job's parts.
     """
     kind, stop = runnable.kind, runnable.stop
     claimed = runnable.claimed
@@ -134,10 +137,14 @@ async def run(
             middleware = (*CONNECTION_HYGIENE, *middleware)
         if is_traced():
             middleware = (_span_around(runnable), *middleware)
-        function, inside = kind.function, None
+        function, inside, is_cut = kind.function, None, False
+        if runnable.journal is not None and runnable.claimed.epoch > 1 and _may_be_cut(runnable):
+            rows = await runnable.journal.aread(results_of_parts(runnable.claimed.job))
+            if rows:
+                function, is_cut = joining(rows, kind, combine, packing), True
         if middleware or kind.resources is not None:
             inside = Onion(middleware, runnable, asyncio.get_running_loop())
-            if kind.resources is not None:
+            if kind.resources is not None and not is_cut:
                 function = with_resources(kind, kind.resources, inside, context, of_process)
         if not kind.is_async:
             if runnable.timeout is not None:
@@ -233,8 +240,15 @@ def _unpacked(runnable: Runnable, packed: str, texts: JobTexts) -> tuple[tuple[o
         ) from error
 
 
+def _may_be_cut(runnable: Runnable) -> bool:
+    options = runnable.options
+    return options.part is None and (options.shards or runnable.kind.options.shards) is not None
+
+
 def _after_return(value: object, runnable: Runnable, texts: JobTexts) -> Outcome:
     if runnable.journal is not None:
+        if runnable.journal.split is not None:  # its code went on after the loop that was cut
+            return runnable.journal.split
         runnable.journal.conclude()
     if value is None and not texts.is_on:
         return NOTHING
@@ -264,11 +278,13 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
     if not isinstance(error, ASKING):
         return None
     parts, stop = leaves(error), runnable.stop
+    is_stopped = any(isinstance(part, Interrupted) for part in parts)
+    if is_stopped and stop.request is None and runnable.journal is not None and runnable.journal.split is not None:
+        return runnable.journal.split
     if isinstance(error, ArgumentsUnfit):
         return Unfit(message_of(error))
     if any(isinstance(part, GiveUp) for part in parts):
         return None
-    is_stopped = any(isinstance(part, Interrupted) for part in parts)
     if stop.request is not None and (is_stopped or any(isinstance(part, asyncio.CancelledError) for part in parts)):
         return stop.stopped()
     if is_stopped and stop.outcome is not None:

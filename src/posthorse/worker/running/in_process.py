@@ -43,6 +43,7 @@ class InProcessExecutor:
         self._middleware = registry.middleware
         self._outermost = tuple(outermost)
         self._packing = registry.packing
+        self._combiners = registry.combiners
         self._resources = resources
         self._longest_transaction = longest_transaction
         self._threads = threads or Threads[FromThread](concurrency)
@@ -81,6 +82,7 @@ class InProcessExecutor:
             of_process=self._resources,
             middleware=middleware,
             packing=self._packing,
+            combine=self._combiners.get(kind.kind),
         )
 
     def throttle(self, running: RunningJob, throttle: Throttle | ThrottleFunction | None) -> None:
