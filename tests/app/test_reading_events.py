@@ -315,10 +315,10 @@ def test_a_stream_that_is_never_quiet_keeps_its_watch_and_lets_readers_in(
         watches.append(name)
         return telling.watch(name, wanted, life, seconds=seconds)
 
-    def read(place: Place | None, names: Sequence[str] | None = None) -> object:
+    def read(place: Place | None, names: Sequence[str] | None = None, *, mark: int = 0) -> object:
         if is_busy.is_set():
             work.enqueue()  # there is news at each look
-        return read_page(place, names)
+        return read_page(place, names, mark=mark)
 
     monkeypatch.setattr(hub, "start_watching", watch)
     monkeypatch.setattr(hub, "read_page", read)

@@ -233,7 +233,7 @@ class Hub:
             if not self._thread.is_current:
                 return
             is_new = watch.at is None  # then the watch of the thread before has ended, or will
-            watch.at = self._reached = Cursor(state.life or "", state.kept.newest)
+            watch.at = self._reached = state.newest
             for follower in self._followers:
                 if follower.begins is not None:
                     follower.is_behind = True
@@ -257,16 +257,16 @@ class Hub:
         if watch.at is None:
             return False
         names = None if watch.wanted is None else watch.wanted.names
-        page = self.store.read(read_page(watch.at.place, names))
+        page = self.store.read(read_page(watch.at.place, names, mark=watch.at.mark))
         life = page.state.life or ""
-        if why_unreadable(watch.at, life, page.state.kept) is not None:
+        if why_unreadable(watch.at, life, page.state.kept, is_other=page.is_other) is not None:
             self._begin(watch)
             return False
         events = [*events_of(page, self._packing)]
         with self._guard:
             if not self._thread.is_current:
                 return False
-            watch.at = self._reached = Cursor(life, page.after)
+            watch.at = self._reached = Cursor(life, page.after, page.mark)
             for follower in followers:
                 self._hand_over(follower, events)
         if not page.is_last:

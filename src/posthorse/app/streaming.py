@@ -111,7 +111,7 @@ class Events:
             while self._ready:
                 placed = self._ready.popleft()
                 if self._at is not None and placed.at >= self._at.place:
-                    self._at = Cursor(self._at.life, placed.after)
+                    self._at = Cursor(self._at.life, placed.after, placed.mark)
                     return placed.make()
             if self._is_last:
                 break
@@ -172,12 +172,14 @@ class Events:
             self._at = max(at, Cursor(at.life, min(read_to or at.place, begins.place)))
             self._is_live = True
             return None
-        page = yield from look_up(self._app, read_page(read_to, self._names))
+        mark = at.mark if at is not None and read_to == at.place else 0
+        page = yield from look_up(self._app, read_page(read_to, self._names, mark=mark))
         life, kept = page.state.life or "", page.state.kept
         if at is not None and read_to is not None:
-            why = why_unreadable(Cursor(at.life, read_to), life, kept)
+            why = why_unreadable(Cursor(at.life, read_to), life, kept, is_other=page.is_other)
             if why is not None:
-                return (yield from self._miss(at, why, Cursor(life, kept.oldest if why == "too old" else kept.newest)))
+                goes_on = Cursor(life, kept.oldest) if why == "too old" else page.state.newest
+                return (yield from self._miss(at, why, goes_on))
         self._at = at or Cursor(life, kept.oldest)
         for placed in events_of(page, self._app.registry.packing):
             if begins is not None and placed.at >= begins.place:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from posthorse.errors import InvalidOption
 from posthorse.rules.values.type_mismatch import short
 
-_FORM = re.compile(r"([0-9a-z]{1,32})-(\d{1,19})-(\d{1,19})-(\d{1,9})")
+_FORM = re.compile(r"([0-9a-z]{1,32})-(\d{1,19})-(\d{1,19})-(\d{1,9})(?:-(\d{1,19}))?")
 
 Why = Literal["too old", "too new", "another store", "not watched"]
 """Why events were missed: a cursor cannot be read from, or the stream was not watched while a reader followed it."""
@@ -28,14 +28,19 @@ class Place(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """A place, and the life of the stream that it is in."""
+    """A place, and the life of the stream that it is in.
+
+    mark: when the row before the place was told; 0 if that is not known. A file that was restored from a backup gives
+    the same places again, to other rows.
+    """
 
     life: str
     place: Place
+    mark: int = 0
 
     def __str__(self) -> str:
         tick, place, skip = self.place
-        return f"{self.life}-{tick}-{place}-{skip}"
+        return f"{self.life}-{tick}-{place}-{skip}" + (f"-{self.mark}" if self.mark else "")
 
 
 class Kept(NamedTuple):
@@ -52,12 +57,15 @@ def as_cursor(text: object) -> Cursor:
         raise InvalidOption(
             f"{short(text)} is not a cursor of the stream of events; pass on the `cursor` of an event as it is"
         )
-    return Cursor(found[1], Place(int(found[2]), int(found[3]), int(found[4])))
+    return Cursor(found[1], Place(int(found[2]), int(found[3]), int(found[4])), int(found[5] or 0))
 
 
-def why_unreadable(cursor: Cursor, life: str, kept: Kept) -> Why | None:
-    """Return why events after a cursor cannot all be read; None if they can."""
-    if cursor.life != life:
+def why_unreadable(cursor: Cursor, life: str, kept: Kept, *, is_other: bool = False) -> Why | None:
+    """Return why events after a cursor cannot all be read; None if they can.
+
+    is_other: whether the row before its place is another one than it was.
+    """
+    if cursor.life != life or is_other:
         return "another store"
     if cursor.place < kept.oldest:
         return "too old"

@@ -26,6 +26,8 @@ class Placed(NamedTuple):
     face: Face
     make: Callable[[], StreamEvent]
     name: str
+    mark: int = 0
+    """Of `after`."""
 
 
 def events_of(page: Page, packing: Packing) -> Iterator[Placed]:
@@ -49,6 +51,7 @@ def events_of(page: Page, packing: Packing) -> Iterator[Placed]:
                 Face(row.kind, row.queue, row.tenant),
                 _Making(page, block, row, life, after, packing),
                 block.row.name,
+                _mark(block),
             )
 
 
@@ -58,14 +61,19 @@ def _of_store(block: Block, life: str) -> Placed:
     at, after = Place(block.tick, row.place), Place(block.tick, row.place, 1)
 
     def make() -> StoreEvent:
-        return store_event(row.name, row.at, detail, str(Cursor(life, after)))
+        return store_event(row.name, row.at, detail, str(Cursor(life, after, _mark(block))))
 
-    return Placed(at, after, Face(None, queue_of(row.name, detail), None), make, row.name)
+    return Placed(at, after, Face(None, queue_of(row.name, detail), None), make, row.name, _mark(block))
 
 
 def wanted(placed: Placed, wants: EventFilter) -> bool:
     """Return whether a filter wants an event."""
     return (wants.names is None or placed.name in wants.names) and wants.wants(placed.face)
+
+
+def _mark(block: Block) -> int:
+    """Return the mark of places behind the jobs of a block; there are none where there are ticks."""
+    return 0 if block.tick else block.row.at
 
 
 class _Making:
@@ -93,7 +101,7 @@ class _Making:
                 tags=_tags(row.tags),
                 attempt=block.row.attempt,
                 at=moment(block.row.at),
-                cursor=str(Cursor(self._life, self._after)),
+                cursor=str(Cursor(self._life, self._after, _mark(block))),
                 number=block.row.version,
                 error=self._error(),
             )

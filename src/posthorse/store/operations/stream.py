@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from posthorse.clock import SECOND
-from posthorse.rules.stream_cursor import Kept, Place
+from posthorse.rules.stream_cursor import Cursor, Kept, Place
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query
 from posthorse.store.operations.store_facts import now
 from posthorse.store.operations.telling import LIFE, MAX_TICK
@@ -37,9 +37,16 @@ class StreamState(NamedTuple):
     newest_tick: int
     oldest_place: int
     newest_place: int
+    newest_mark: int
+    """When the newest row was told; 0 where there are ticks."""
     has_news: int
     is_foreign: int
     """Whether the last tick is of another server, so that the stream begins anew."""
+
+    @property
+    def newest(self) -> Cursor:
+        """What comes next."""
+        return Cursor(self.life or "", self.kept.newest, self.newest_mark)
 
     @property
     def kept(self) -> Kept:
@@ -90,12 +97,16 @@ class Block(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The next blocks from a place on. after: where the next page begins. has_news: a tick would show more."""
+    """The next blocks from a place on. after: where the next page begins, with its mark. has_news: a tick would show
+    more. is_other: whether the place is of a store that was restored since.
+    """
 
     state: StreamState
     blocks: Sequence[Block]
     after: Place
+    mark: int
     is_last: bool
+    is_other: bool
     faces: Mapping[str, FaceRow]
     details: Mapping[tuple[str, int], str | None]
 
@@ -103,6 +114,7 @@ class Page(NamedTuple):
 STREAM_STATE = TypedQuery("stream_state", StreamState)
 TOLD_BETWEEN = TypedQuery("told_between", BlockRow)
 TICK = TypedQuery("tick", tuple[int, int])
+MARK_OF_PLACE = TypedQuery("mark_of_place", tuple[int])
 FACES = TypedQuery("faces", FaceRow)
 DETAILS = TypedQuery("details", tuple[str, int, str | None])
 FORGET_TOLD = TypedQuery("forget_told", tuple[int])
@@ -138,14 +150,16 @@ def mark_tick(new_life: str) -> QuerySteps[bool]:
 
 
 @operation
-def read_page(place: Place | None, names: Sequence[str] | None = None) -> QuerySteps[Page]:
-    """Read the next blocks from a place on; None for the oldest that is kept. names: whose jobs are looked up.
+def read_page(place: Place | None, names: Sequence[str] | None = None, *, mark: int = 0) -> QuerySteps[Page]:
+    """Read the next blocks from a place on; None for the oldest that is kept. names: whose jobs are looked up. mark: of
+    the place, if it is known.
 
     What retention removed meanwhile is missing: then the state, which is read last, says that the place is too old.
     """
     [state] = yield from STREAM_STATE()
     newest = state.kept.newest
     place = state.kept.oldest if place is None else place
+    is_other = bool(mark) and (yield from _mark_of(place)) not in (0, mark)
     blocks: list[Block] = []
     count, is_last = 0, False
     while count < MAX_JOBS and len(blocks) < MAX_BLOCKS:
@@ -176,7 +190,8 @@ def read_page(place: Place | None, names: Sequence[str] | None = None) -> QueryS
         faces = yield from _faces(asked)
         details = yield from _details(asked)
         [state] = yield from STREAM_STATE()
-    return Page(state, blocks, place, is_last, faces, details)
+    after_mark = 0 if newest.tick else (yield from _mark_of(place))
+    return Page(state, blocks, place, after_mark, is_last, is_other, faces, details)
 
 
 # ── retention ────────────────────────────────────────────────────────────────────────────────────────
@@ -202,6 +217,12 @@ def forget_watchers(reader_seconds: float) -> QuerySteps[Sequence[str]]:
 
 
 # ── private ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _mark_of(place: Place) -> QuerySteps[int]:
+    """Return when the row before a place was told; 0 if it is gone, or where there are ticks."""
+    rows = yield from MARK_OF_PLACE(place=place.place if place.skip else place.place - 1)
+    return rows[0][0] if rows else 0
 
 
 def _faces(blocks: Iterable[Block]) -> QuerySteps[dict[str, FaceRow]]:

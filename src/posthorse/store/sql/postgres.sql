@@ -799,6 +799,7 @@ HAVING count(*) > 0
 SELECT (SELECT value FROM @meta WHERE name = 'stream') AS life,
     coalesce((SELECT number FROM @ticks ORDER BY number LIMIT 1), 0) AS oldest_tick,
     coalesce(newest.number, 0) AS newest_tick, 0::bigint AS oldest_place, 0::bigint AS newest_place,
+    0::bigint AS newest_mark,
     EXISTS (SELECT 1 FROM @stream WHERE xid >= pg_snapshot_xmax(newest.snapshot))
         OR EXISTS (SELECT 1 FROM @stream WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(newest.snapshot)))) AS has_news,
     coalesce(pg_snapshot_xmax(newest.snapshot) > pg_snapshot_xmax(pg_current_snapshot()), false) AS is_foreign
@@ -837,6 +838,10 @@ CROSS JOIN LATERAL (
 WHERE p.number = :tick::bigint - 1 AND s.place >= :place::bigint AND pg_visible_in_snapshot(s.xid, c.snapshot)
 ORDER BY s.place
 LIMIT :limit
+
+-- ## mark_of_place
+-- Do nothing: ticks tell whether the server is another one.
+SELECT 0::bigint WHERE :place::bigint < 0
 
 -- ## forget_told
 -- Forget ticks before a moment, though not the newest, and what became visible with them. Return how many rows left.

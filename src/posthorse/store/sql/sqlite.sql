@@ -646,7 +646,8 @@ HAVING count(*) > 0
 -- Return which life of the stream this is, and the places that are kept. There are no ticks.
 SELECT (SELECT value FROM @meta WHERE name = 'stream') AS life, 0 AS oldest_tick, 0 AS newest_tick,
     coalesce((SELECT min(place) FROM @stream), 1) AS oldest_place,
-    coalesce((SELECT max(place) FROM @stream), 0) AS newest_place, 0 AS has_news, 0 AS is_foreign
+    coalesce((SELECT max(place) FROM @stream), 0) AS newest_place,
+    coalesce((SELECT at FROM @stream ORDER BY place DESC LIMIT 1), 0) AS newest_mark, 0 AS has_news, 0 AS is_foreign
 
 -- ## tick
 -- Do nothing: places are in the order of commits.
@@ -656,6 +657,10 @@ SELECT 0, 0 WHERE :limit < 0
 -- Return what was told, from a place on; the tick is 0.
 SELECT place, at, name, attempt, version, jobs, detail FROM @stream
 WHERE place >= :place AND :tick = 0 ORDER BY place LIMIT :limit
+
+-- ## mark_of_place
+-- Return when a row was told, which tells it from a row at the same place before the file was restored.
+SELECT at FROM @stream WHERE place = :place
 
 -- ## forget_told
 -- Forget what was told before a moment, though not the newest row. Return how many rows left.
