@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,86 @@ def test_a_part_that_failed_fails_the_job_and_is_retried_alone(app: ph.Posthorse
         job.retry()
         assert job.result(timeout=30) == 12
     assert met == [7, 8]
+
+
+def test_parts_keep_the_arguments_that_they_have(app: ph.Posthorse) -> None:
+    @app.job(shards=2, max_attempts=1)
+    def work(ctx: ph.Context, divisor: int) -> float:
+        return sum(1 / divisor for _ in ctx.slices(range(4), size=1))
+
+    with app.worker(concurrency=2):
+        job = work.enqueue(0)
+        with pytest.raises(JobFailed, match="2 of 2 parts failed"):
+            job.result(timeout=30)
+    with pytest.raises(ph.InvalidTransition, match="was cut into parts, which keep the arguments"):
+        job.retry(arguments={"divisor": 1})
+    assert job.status().state == "failed"
+
+
+def test_a_job_that_is_retried_waits_for_all_of_its_parts(app: ph.Posthorse) -> None:
+    """The part that is retried ends after the job itself could have run."""
+    bad, again = [1], threading.Event()
+
+    @app.job(shards=2, max_attempts=1)
+    def work(ctx: ph.Context) -> int:
+        for batch in ctx.slices(range(2), size=1):
+            if batch[0] in bad:
+                raise ValueError("one")
+            if again.is_set():
+                time.sleep(0.5)
+        return ctx.progress.done
+
+    with app.worker(concurrency=4):
+        job = work.enqueue()
+        with pytest.raises(JobFailed):
+            job.result(timeout=30)
+        bad.clear()
+        again.set()
+        job.retry()
+        assert job.status().state == "blocked"
+        assert job.result(timeout=30) == [1, 1]
+
+
+def test_a_part_that_is_retried_before_the_job_joins_is_waited_for(app: ph.Posthorse) -> None:
+    begun, go_on, bad = threading.Semaphore(0), threading.Event(), [1]
+
+    @app.job(shards=2, max_attempts=1)
+    def work(ctx: ph.Context) -> int:
+        for batch in ctx.slices(range(2), size=1):
+            begun.release()
+            go_on.wait(30)
+            if batch[0] in bad:
+                raise ValueError("one")
+        return ctx.progress.done
+
+    queue = app.queue("default")
+    with app.worker(concurrency=4):
+        job = work.enqueue()
+        assert begun.acquire(timeout=30)
+        assert begun.acquire(timeout=30)
+        queue.pause()
+        go_on.set()
+        until(lambda: job.status().state == "pending")  # its parts are over, and it may join them
+        [failed] = app.jobs(f"parent:{job.id} state:failed")
+        bad.clear()
+        failed.retry()
+        failed.pause()
+        queue.resume()
+        until(lambda: job.status().state == "blocked")
+        failed.resume()
+        assert job.result(timeout=30) == [1, 1]
+
+
+def test_a_place_in_a_sequence_and_an_expiry_are_those_of_the_job_and_not_of_its_parts(app: ph.Posthorse) -> None:
+    @app.job(shards=3, sequence="reports", expires="0.5s")
+    def work(ctx: ph.Context) -> int:
+        for _ in ctx.slices(range(3), size=1):
+            time.sleep(0.4)
+        return ctx.progress.done
+
+    with app.worker(concurrency=1):
+        assert work.enqueue().result(timeout=30) == [1, 1, 1]
+        assert work.enqueue().result(timeout=30) == [1, 1, 1]
 
 
 def test_a_loop_that_cannot_be_cut_fails_with_the_reason(app: ph.Posthorse) -> None:

@@ -83,6 +83,11 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     shards: int | None = None  # into how many parts its loop is cut
     part: Part | None = None  # what it is a part of; positions are packed as cursors are
 
+    @property
+    def is_part(self) -> bool:
+        """Whether the job is a part of another one, whose place in a sequence and whose expiry hold for it."""
+        return self.part is not None
+
     def encode(self) -> str | None:
         """Return JSON, or None if no option is set."""
         return None if self == _NO_OPTIONS else _encode(self).decode()

@@ -64,6 +64,11 @@ class Join(NamedTuple):
         return not self.is_done or self.phase == "end"
 
     @property
+    def runs_again(self) -> bool:
+        """Whether the job runs once more after its children. Those that failed are retried before it."""
+        return self.phase == "run" and self.total > 0
+
+    @property
     def comes_back(self) -> bool:
         """Whether the job was skipped, and its needs are met now."""
         return bool(self.skipped) and self.missing == 0

@@ -17,7 +17,7 @@ KEPT_APART = 10
 
 YIELDED = "yielded to others after its time box"
 
-_ENDLESS = frozenset({"unfit", "snoozed", "superseded"})
+_ENDLESS = frozenset({"unfit", "snoozed", "superseded", "waiting"})
 
 
 class EventStep(NamedTuple):

@@ -24,14 +24,26 @@ _LEADS_TO: dict[str, tuple[str, ...]] = {
     "snoozed": ("pending", "scheduled"),
     "unfit": ("blocked",),
     "waiting": ("blocked",),
+    "split": ("blocked",),
     "expired": ("cancelled",),
     "paused": ("paused",),
     "cancelled": ("cancelled",),
     "discarded": ("cancelled",),
     "resumed": ("pending", "scheduled"),
-    "retried": ("pending", "scheduled"),
+    "retried": ("pending", "scheduled", "blocked"),
 }
-_ENDS_A_RUN = ("attempt_failed", "failed", "lost", "crashed", "released", "snoozed", "waiting", "unfit", "expired")
+_ENDS_A_RUN = (
+    "attempt_failed",
+    "failed",
+    "lost",
+    "crashed",
+    "released",
+    "snoozed",
+    "waiting",
+    "split",
+    "unfit",
+    "expired",
+)
 _COMES_FROM: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_ENDS_A_RUN, ("processing",)),
     "resumed": ("paused",),

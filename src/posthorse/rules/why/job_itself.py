@@ -219,13 +219,15 @@ def waiting(facts: Facts) -> Reason:
     to, _, event = (facts.topic or "").rpartition("/")
     is_own = to == job.id
     on = "" if is_own else f", sent to {one_line(to)}"
+    tenant = f" --tenant {quote(job.tenant)}" if job.tenant else ""
+    target = f"--job {job.id}" if is_own else f"--topic {quote(to)}{tenant}"
     until = "" if due is None else f", and goes on without in {as_text(due - facts.now)} ({at_moment(due)})"
     return Reason(
         code=Code.EVENT,
         sentence=f"Its own code waits for the event {one_line(event)}{on}{until}.",
         facts={"event": event, "topic": None if is_own else to, "due": due, "since": facts.since},
         advice="send the event, unless something else will",
-        command=f"posthorse send-event {quote(event)} {f'--job {job.id}' if is_own else f'--topic {quote(to)}'}",
+        command=f"posthorse send-event {quote(event)} {target}",
         start=Estimate(None, None, "it depends on when the event is sent")
         if due is None
         else Estimate(facts.now, due, "when the event is sent, or else when the time is over"),

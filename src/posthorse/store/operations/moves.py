@@ -91,6 +91,11 @@ def do_as_asked(
             raise InvalidTransition(f"job {job} is {state.value}, so it cannot be {EVENTS[request]}{advice}")
         if action is Action.RETRY:
             yield from _check_needs(job, family)
+            if arguments is not None and family.own is not None and family.own.runs_again:
+                raise InvalidTransition(
+                    f"job {job} was cut into parts, which keep the arguments that they have; retry it without "
+                    "arguments, or enqueue a new job"
+                )
         if action is Action.ASK_RUNNER:
             yield query("ask_runner", job=job, runner=lease[0][1], action=request)
         elif action is Action.WITHDRAW_PAUSE:
@@ -98,7 +103,7 @@ def do_as_asked(
         yield from _ask_children(family, request, action)
         due = locked.run_at
         is_early = due is not None and due > locked.now
-        blocks = family.own is not None and family.own.blocks
+        blocks = family.own is not None and (family.own.blocks or (action is Action.RETRY and family.own.runs_again))
         if action is Action.CANCEL and state in (State.BLOCKED, State.PAUSED) and family.waits_for_children:
             return (yield from _cancel_after_children(job, state))
         target = target_of(action, waits=is_early if action is Action.RESUME else bool(wait), blocks=blocks)

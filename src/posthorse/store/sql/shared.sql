@@ -1854,10 +1854,13 @@ WHERE j.id = r.job AND j.state IN ('completed', 'failed', 'cancelled') AND e.job
 ORDER BY e.dependent LIMIT :limit
 
 -- ## waiting_among
--- Return which of these jobs are blocked because they wait for others.
+-- Return which of these jobs are blocked because they wait for others, and not for an event.
 -- rows: job uuid
 SELECT p.job FROM {rows} CROSS JOIN @parked p
 WHERE p.job = r.job AND p.state = 'blocked' AND p.gate IS NULL AND p.due_at IS NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM @listeners l JOIN @jobs j ON j.id = l.job AND j.epoch = l.epoch WHERE l.job = p.job
+    )
 
 -- ## schedule_waiting
 -- Let jobs that have nothing left to wait for wait for their time.

@@ -117,7 +117,7 @@ class Limits:
             assert demand.per is not None
             if (value := self._value(demand.per, lane.kind, candidate)) is not NOTHING:
                 requirements.append(demand.requirement(value))
-        sequence = _own_sequence(candidate.options) or rules.sequence
+        sequence = _sequence_of(candidate.options, rules.sequence)
         if sequence is not None:
             value = None if sequence.per is None else self._value(sequence.per, lane.kind, candidate)
             if value is not NOTHING:
@@ -173,11 +173,14 @@ def _hash_of(candidate: Candidate) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _own_sequence(options: str | None) -> InSequence | None:
+def _sequence_of(options: str | None, of_kind: InSequence | None) -> InSequence | None:
+    """Return the sequence of a job: its own, or that of its kind. A part has none, because the job itself has."""
     try:
         own = Options.decode(options)
     except msgspec.MsgspecError:
+        return of_kind
+    if own.is_part:
         return None
     if own.sequence is None:
-        return None
+        return of_kind
     return InSequence(own.sequence, on_dead="pass" if own.passes_dead else "block")

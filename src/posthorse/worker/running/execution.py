@@ -20,7 +20,7 @@ from posthorse.clock import microseconds
 from posthorse.errors import CodecError, Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Lost, Outcome, Raised, Returned, Skipped, Snoozed, Stopped, Unfit
+from posthorse.rules.lifecycle import Joined, Lost, Outcome, Raised, Returned, Skipped, Snoozed, Stopped, Unfit
 from posthorse.rules.metadata import OF_RUNNING_JOB
 from posthorse.rules.middleware import Layer, MiddlewareRun
 from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
@@ -38,7 +38,7 @@ from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running import onion, resources
 from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framework
 from posthorse.worker.running.onion import AttemptParts, Onion
-from posthorse.worker.running.parts import Combine, joining
+from posthorse.worker.running.parts import Combine, are_over, joining
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.resources import with_resources
 from posthorse.worker.running.threads import CallRunner
@@ -140,6 +140,8 @@ async def run(
         function, inside, is_cut = kind.function, None, False
         if runnable.journal is not None and runnable.claimed.epoch > 1 and _may_be_cut(runnable):
             rows = await runnable.journal.aread(results_of_parts(runnable.claimed.job))
+            if not are_over(rows):
+                return Joined()  # a part was retried after this attempt began
             if rows:
                 function, is_cut = joining(rows, kind, combine, packing), True
         if middleware or kind.resources is not None:

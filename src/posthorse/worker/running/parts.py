@@ -40,6 +40,8 @@ def parts_of_attempt(running: RunningJob, split: Split, packing: Packing) -> lis
     if arguments.startswith(PACKED):
         arguments = packing.of(claimed.job, tenant).unpack(arguments, "arguments")
     common = replace(running.options, shards=None, key=None, unique=None, sequence=None, expires=None)
+    if common.flow is not None:  # its inputs are among the arguments already
+        common = replace(common, flow=replace(common.flow, inputs=None))
     tags = running.kind.options.tags if common.tags is None else common.tags
     parts: list[NewJob] = []
     for number, range in enumerate(split.ranges):
@@ -57,6 +59,11 @@ def parts_of_attempt(running: RunningJob, split: Split, packing: Packing) -> lis
             )
         )
     return parts
+
+
+def are_over(rows: Sequence[PartRow]) -> bool:
+    """Return whether all parts ended, or there are none."""
+    return all(State(row.state).is_final for row in rows)
 
 
 def joining(

@@ -112,8 +112,8 @@ class RunningJob:
 
     @property
     def expires(self) -> float | None:
-        """Seconds from its due time after which it must not start any more."""
-        return self.options.expires or self.kind.options.expires
+        """Seconds from its due time after which it must not start any more; parts of a job start however late."""
+        return None if self.options.is_part else self.options.expires or self.kind.options.expires
 
     @property
     def is_on_loop(self) -> bool:
