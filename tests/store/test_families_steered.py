@@ -7,6 +7,7 @@ import pytest
 
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
+from posthorse.rules.joins import Edge
 from posthorse.rules.lifecycle import Joined
 from posthorse.store.operations import families_steered, read
 from posthorse.store.operations.families import NewFamily, Terms, add_children
@@ -322,3 +323,92 @@ def test_a_job_that_needs_a_parent_and_its_child_is_skipped_once(yard: Yard) -> 
     assert yard.state(after) is CANCELLED
     assert yard.job(after).reason == f"skipped: needs {parent}, which failed"
     assert yard.told(after) == "submitted cancelled"
+
+
+def test_a_child_whose_needs_are_met_while_its_family_is_cancelled_is_cancelled_with_it(yard: Yard) -> None:
+    parent, children = family(yard, 4, {(0, 3): "over"})
+    yard.ask(parent, "cancel")
+    release_all(yard)
+    assert states(yard, [parent, *children]) == [BLOCKED, CANCELLED, CANCELLED, PENDING, BLOCKED]
+    check_joins(yard)
+    settle_down(yard)
+    assert set(states(yard, [parent, *children])) == {CANCELLED}
+
+
+def test_a_child_is_not_retried_before_the_cancel_of_its_family_is_done(yard: Yard) -> None:
+    parent, [one, other] = family(yard, 2, {(0, 1): "over"})
+    running = yard.claim_one()
+    yard.ask(parent, "cancel")
+    settle_down(yard)
+    assert states(yard, [parent, one, other]) == [BLOCKED, RUNNING, CANCELLED]
+    with pytest.raises(InvalidTransition, match=f"is a part of job {parent}, which is being cancelled"):
+        yard.ask(other, "retry")
+    check_joins(yard)
+    assert yard.complete(running) == []
+    settle_down(yard)
+    assert states(yard, [parent, one, other]) == [CANCELLED, COMPLETED, CANCELLED]
+    assert yard.ask(other, "retry") is PENDING
+    assert yard.state(parent) is BLOCKED
+    end(yard, other, COMPLETED)
+    settle_down(yard)
+    assert yard.state(parent) is COMPLETED
+
+
+def test_a_skipped_job_does_not_come_back_into_a_family_that_is_being_cancelled(yard: Yard) -> None:
+    [needed] = yard.enqueue()
+    parent, [child] = family(yard, 1)
+    waits = dependent(yard, {needed: "completed"}, parent=parent)
+    end(yard, needed, FAILED)
+    settle_down(yard)
+    running = yard.claim_one()
+    assert (running.job, yard.state(waits)) == (child, CANCELLED)
+    yard.ask(parent, "cancel")
+    settle_down(yard)
+    yard.ask(needed, "retry")
+    end(yard, needed, COMPLETED)
+    settle_down(yard)
+    assert states(yard, [parent, child, waits]) == [BLOCKED, RUNNING, CANCELLED]
+    assert yard.complete(running) == []
+    settle_down(yard)
+    assert states(yard, [parent, child, waits]) == [CANCELLED, COMPLETED, CANCELLED]
+
+
+def test_a_retry_of_a_child_leaves_its_skipped_parent_to_what_that_needs(yard: Yard) -> None:
+    [needed] = yard.enqueue()
+    parent, child = yard.new(2)
+    child = msgspec.structs.replace(child, parent=parent.id)
+    submit(yard, [parent, child], [Edge(needed, parent.id)], [parent.id])
+    end(yard, needed, FAILED)
+    end(yard, child.id, FAILED)
+    settle_down(yard)
+    assert states(yard, [parent.id, child.id]) == [CANCELLED, FAILED]
+    yard.ask(child.id, "retry")
+    assert states(yard, [parent.id, child.id]) == [CANCELLED, PENDING]
+    settle_down(yard)
+    running = yard.claim_one()
+    yard.ask(needed, "retry")
+    end(yard, needed, COMPLETED)
+    settle_down(yard)
+    assert yard.state(parent.id) is BLOCKED
+    assert yard.complete(running) == []
+    settle_down(yard)
+    assert yard.state(parent.id) is COMPLETED
+
+
+def test_a_retry_of_a_child_withdraws_the_cancel_of_a_parent_that_was_skipped_meanwhile(yard: Yard) -> None:
+    [needed] = yard.enqueue()
+    parent, *children = yard.new(3)
+    one, other = (msgspec.structs.replace(child, parent=parent.id) for child in children)
+    submit(yard, [parent, one, other], [Edge(needed, parent.id), Edge(one.id, other.id)], [parent.id])
+    runner = yard.runner()
+    feeder, running = yard.claim_one(runner), yard.claim_one(runner)
+    assert (feeder.job, running.job) == (needed, one.id)
+    yard.ask(parent.id, "cancel")
+    settle_down(yard)
+    assert yard.fail(feeder)
+    settle_down(yard)
+    assert states(yard, [parent.id, one.id, other.id]) == [CANCELLED, RUNNING, CANCELLED]
+    assert yard.ask(other.id, "retry") is BLOCKED
+    assert yard.complete(running) == []
+    settle_down(yard)
+    assert states(yard, [parent.id, one.id, other.id]) == [CANCELLED, COMPLETED, PENDING]

@@ -8,6 +8,7 @@ from posthorse import ids
 from posthorse.errors import InvalidTransition, StoreError
 from posthorse.rules.event_names import EventName
 from posthorse.rules.job import State
+from posthorse.rules.joins import Join
 from posthorse.rules.lifecycle import ACTIONS, Action, Request, target_of
 from posthorse.rules.loop_state import decode_loops, encode_loops, forgiven
 from posthorse.rules.packing import PACKED, PLAIN, Packing
@@ -18,6 +19,7 @@ from posthorse.store.operations.one_job import ARGUMENTS, HELD_LEASE, LOCK_JOB, 
 from posthorse.store.operations.recording import record
 from posthorse.store.operations.unique import claim_identity_again
 from posthorse.store.operations.waiting import (
+    LOCK_JOBS,
     Change,
     Family,
     barring,
@@ -91,6 +93,7 @@ def do_as_asked(
             raise InvalidTransition(f"job {job} is {state.value}, so it cannot be {EVENTS[request]}{advice}")
         if action is Action.RETRY:
             yield from _check_needs(job, family)
+            yield from _check_family(job, family.parent)
             if arguments is not None and family.own is not None and family.own.runs_again:
                 raise InvalidTransition(
                     f"job {job} was cut into parts, which keep the arguments that they have; retry it without "
@@ -149,6 +152,19 @@ def _check_needs(job: str, family: Family) -> QuerySteps[None]:
             f"job {job} needs {needed}, which is {state.value}, so it cannot be retried; retry that one, and this one "
             "comes back by itself"
         )
+
+
+def _check_family(job: str, parent: Join | None) -> QuerySteps[None]:
+    """Raise InvalidTransition if the family of a job is being cancelled: nothing of it is lined up, so it would wait
+    for ever, and its parent for it."""
+    if parent is None or parent.asked != "cancel":
+        return
+    for locked in (yield from LOCK_JOBS([(parent.job,)])):
+        if not State(locked.state).is_final:
+            raise InvalidTransition(
+                f"job {job} is a part of job {parent.job}, which is being cancelled, so it cannot be retried; retry it "
+                "when that one is over"
+            )
 
 
 def _ask_children(family: Family, request: Request, action: Action) -> QuerySteps[None]:

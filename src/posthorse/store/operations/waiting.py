@@ -176,9 +176,11 @@ def open_again(parent: str, *, failed: int = 0) -> QuerySteps[None]:
         return
     [locked] = yield from LOCK_JOBS([(parent,)])
     state = State(locked.state)
-    if not state.is_final or counted[parent].skipped:
-        return  # a skipped one comes back with its own needs
+    if not state.is_final:
+        return
     yield query("ask_family_no_more", job=parent)
+    if counted[parent].skipped:
+        return  # it comes back with its own needs
     yield from wait_again(parent, HAS_CHILDREN, why="a job of its family runs again")
     above = yield from parents_of([parent])
     if parent in above:
