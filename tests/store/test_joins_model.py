@@ -22,7 +22,7 @@ from posthorse.store.operations import families_steered, releasing
 from posthorse.store.operations.families_steered import steer_families
 from posthorse.store.operations.finish import Fence
 from posthorse.store.operations.releasing import release
-from tests.store.families import check_joins, edges_of, submit
+from tests.store.families import check_joins, edges_of, empty, submit
 from tests.store.yard import Yard
 
 REQUESTS: tuple[Request, ...] = ("pause", "resume", "cancel", "retry", "discard")
@@ -35,9 +35,11 @@ class Families(RuleBasedStateMachine):
     def __init__(self, yard: Yard) -> None:
         super().__init__()
         self.yard = yard
+        empty(yard)
         self.jobs: list[str] = []
         self.held: list[Fence] = []
         self.runner = yard.runner()
+        self.is_sound = True
 
     @rule(data=st.data(), count=st.integers(1, 4), has_parent=st.booleans())
     def enqueue(self, data: st.DataObject, count: int, has_parent: bool) -> None:
@@ -88,11 +90,15 @@ class Families(RuleBasedStateMachine):
 
     @invariant()
     def counters_agree(self) -> None:
+        self.is_sound = False
         check_joins(self.yard)
         self.yard.audit()
+        self.is_sound = True
 
     def teardown(self) -> None:
-        """Let everything end: nothing may be left that waits."""
+        """Let everything end: nothing may be left that waits. A world that is broken already would prove nothing."""
+        if not self.is_sound:
+            return
         yard = self.yard
         for _ in range(200):
             while yard.store.run(release()) or yard.store.run(steer_families()):
@@ -120,7 +126,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(families_steered, "CHILDREN_AT_ONCE", 2)
 
 
-@pytest.mark.parametrize("examples", [pytest.param(60, id="60 worlds")])
+@pytest.mark.parametrize(
+    "examples", [pytest.param(12, id="some worlds"), pytest.param(300, id="many worlds", marks=pytest.mark.soak)]
+)
 @pytest.mark.usefixtures("small")
 def test_families_in_random_worlds(yard: Yard, examples: int) -> None:
     """I16"""
