@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
@@ -79,6 +80,14 @@ def empty(yard: Yard) -> None:
             cast("Any", connection).execute(f"DELETE FROM {yard.store.backend.dialect.table(name)}")
 
 
+def stored_states(yard: Yard) -> dict[str, State]:
+    """Return the stored states of all jobs, in one query."""
+    with yard.store.transaction() as connection:
+        execute = cast("Any", connection).execute
+        rows = execute(f"SELECT id, state FROM {yard.store.backend.dialect.table('jobs')}").fetchall()
+    return {str(job): State(state) for job, state in rows}
+
+
 def check_joins(yard: Yard) -> None:
     """Check that every join counts what there is, and that nothing waits that could go on."""
     table = yard.store.backend.dialect.table
@@ -109,6 +118,7 @@ def check_joins(yard: Yard) -> None:
         }
     # A child is held back while its family is paused, and until what was requested of the family has reached it.
     holding = {job for job, (*_, asked, walked) in joins.items() if asked == "pause" or walked is not None}
+    unmet = Counter(who for _, who, _, met in edges if not met)
     uncounted = [end for end in noted if not end.is_counted]
     for job, (missing, open_, failed, total, skipped, asked, _) in joins.items():
         children = [child for child, (_, parent) in states.items() if parent == job]
@@ -119,7 +129,7 @@ def check_joins(yard: Yard) -> None:
         assert total == len(children)
         if not mine:
             assert failed == dead, f"{job} counts {failed} dead letters of {dead}"
-        assert missing == sum(who == job and not met for _, who, _, met in edges)
+        assert missing == unmet[job]
         if not noted and asked is None and job in aside and states[job][1] not in holding:
             assert missing or open_, f"{job} waits for nothing"
         assert not skipped or states[job][0] == "cancelled"
