@@ -412,3 +412,19 @@ def test_a_retry_of_a_child_withdraws_the_cancel_of_a_parent_that_was_skipped_me
     assert yard.complete(running) == []
     settle_down(yard)
     assert states(yard, [parent.id, one.id, other.id]) == [CANCELLED, COMPLETED, PENDING]
+
+
+def test_a_resumed_child_goes_on_although_its_parent_failed_before_it_obeyed_a_pause(yard: Yard) -> None:
+    attempt = yard.started()
+    one, other = (msgspec.structs.replace(job, parent=attempt.job) for job in yard.new(2))
+    lanes = yard.store.lanes({one.lane})
+    yard.store.run(add_children(attempt, NewFamily([one, other], [Edge(one.id, other.id)]), Terms(lanes)))
+    running = yard.claim_one()
+    yard.ask(attempt.job, "pause")
+    settle_down(yard)
+    assert yard.fail(attempt)
+    assert states(yard, [attempt.job, one.id, other.id]) == [FAILED, RUNNING, PAUSED]
+    assert yard.ask(other.id, "resume") is BLOCKED
+    assert yard.complete(running) == []
+    settle_down(yard)
+    assert yard.state(other.id) is PENDING

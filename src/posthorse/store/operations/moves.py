@@ -157,14 +157,16 @@ def _check_needs(job: str, family: Family) -> QuerySteps[None]:
 def _check_family(job: str, parent: Join | None) -> QuerySteps[None]:
     """Raise InvalidTransition if the family of a job is being cancelled: nothing of it is lined up, so it would wait
     for ever, and its parent for it."""
-    if parent is None or parent.asked != "cancel":
-        return
-    for locked in (yield from LOCK_JOBS([(parent.job,)])):
-        if not State(locked.state).is_final:
-            raise InvalidTransition(
-                f"job {job} is a part of job {parent.job}, which is being cancelled, so it cannot be retried; retry it "
-                "when that one is over"
-            )
+    if parent is not None and parent.asked == "cancel" and not (yield from _is_over(parent.job)):
+        raise InvalidTransition(
+            f"job {job} is a part of job {parent.job}, which is being cancelled, so it cannot be retried; retry it "
+            "when that one is over"
+        )
+
+
+def _is_over(job: str) -> QuerySteps[bool]:
+    locked = yield from LOCK_JOBS([(job,)])
+    return all(State(one.state).is_final for one in locked)
 
 
 def _ask_children(family: Family, request: Request, action: Action) -> QuerySteps[None]:
@@ -189,6 +191,9 @@ def _cancel_after_children(job: str, state: State) -> QuerySteps[State]:
 def _tell_family(job: str, family: Family, action: Action, was: State, target: State) -> QuerySteps[State]:
     """Count for its parent that a job is not over any more; let one go on that waits for nothing. Return its state."""
     own, parent = family
+    # A parent that failed before it obeyed a pause is never resumed: its children are, one by one.
+    if action is Action.RESUME and parent is not None and parent.asked == "pause" and (yield from _is_over(parent.job)):
+        yield query("ask_family_no_more", job=parent.job)
     if parent is not None and was.is_final:
         if action is Action.RETRY:
             yield from open_again(parent.job, failed=was is State.FAILED)
