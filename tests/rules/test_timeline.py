@@ -62,6 +62,7 @@ COMPLETED = facts(3, "completed", started_at=NOON + SECOND, finished_at=NOON + 3
         (facts(3, "failed"), [ran(3, "failed")], "submitted started failed"),
         (facts(3, "scheduled"), [ran(3, "snoozed")], "submitted started snoozed"),
         (facts(3, "blocked"), [ran(3, "waiting")], "submitted started waiting"),
+        (facts(3, "blocked"), [ran(3, "split")], "submitted started split"),
         (facts(3), [ran(3, "released")], "submitted started released"),
         (facts(3), [ran(3, "lost")], "submitted started lost"),
         (facts(3), [ran(3, "crashed")], "submitted started crashed"),

@@ -164,7 +164,7 @@ def test_a_job_that_is_retried_waits_for_all_of_its_parts(app: ph.Posthorse) -> 
         again.set()
         job.retry()
         assert job.status().state == "blocked"
-        assert job.result(timeout=30) == [1, 1]
+        assert joined_result(job) == [1, 1]
 
 
 def test_a_part_that_is_retried_before_the_job_joins_is_waited_for(app: ph.Posthorse) -> None:
@@ -194,7 +194,7 @@ def test_a_part_that_is_retried_before_the_job_joins_is_waited_for(app: ph.Posth
         queue.resume()
         until(lambda: job.status().state == "blocked")
         failed.resume()
-        assert job.result(timeout=30) == [1, 1]
+        assert joined_result(job) == [1, 1]
 
 
 def test_a_place_in_a_sequence_and_an_expiry_are_those_of_the_job_and_not_of_its_parts(app: ph.Posthorse) -> None:
@@ -205,8 +205,8 @@ def test_a_place_in_a_sequence_and_an_expiry_are_those_of_the_job_and_not_of_its
         return ctx.progress.done
 
     with app.worker(concurrency=1):
-        assert work.enqueue().result(timeout=30) == [1, 1, 1]
-        assert work.enqueue().result(timeout=30) == [1, 1, 1]
+        assert joined_result(work.enqueue()) == [1, 1, 1]
+        assert joined_result(work.enqueue()) == [1, 1, 1]
 
 
 def test_a_loop_that_cannot_be_cut_fails_with_the_reason(app: ph.Posthorse) -> None:
