@@ -27,6 +27,7 @@ OF_THEIR_OWN: dict[type[BaseException], Callable[[], BaseException]] = {
     ph.Retry: lambda: ph.Retry("busy", after="5m"),
     ph.Snooze: lambda: ph.Snooze("1h", "closed"),
     ph.GiveUp: lambda: ph.GiveUp("no such user"),
+    ph.Skip: lambda: ph.Skip("no photos"),
 }
 """Errors that are not made from a text."""
 

@@ -77,6 +77,7 @@ VERBS = {
     "Call.enqueue": Verb(lambda world: world.double.bind(3), "a new job"),
     "Kind.enqueue": Verb(lambda world: world.double, "a new job", (3,)),
     "Posthorse.enqueue_many": Verb(lambda world: Many(world), ["a new job", "a new job"]),
+    "Posthorse.send_event": Verb(lambda world: world.app, True, ("approved", 1), {"topic": "orders"}),
     "Flow.enqueue": Verb(lambda world: world.flow(), "a new job"),
     "Job.attempts": Verb(lambda world: world.failed[0], ["failed"]),
     "Job.bad_items": Verb(lambda world: world.with_bad_items, [0, 1], (), {"limit": 2}),
@@ -237,6 +238,9 @@ def test_the_table_has_every_verb_with_a_twin() -> None:
     of_jobs_themselves = {
         "Batch.commit",
         "Context.checkpoint",
+        "Context.sleep",  # these are called in tests/worker/test_steps and test_waiting_for_events
+        "Context.step",
+        "Context.wait_event",
         "FlowStep.context",  # these are called in tests/app/test_flows
         "FlowStep.output",
         "FlowStep.previous_steps",

@@ -168,7 +168,7 @@ VIEWS: dict[str, tuple[View, str]] = {
         '{"queue":"mail","state":"open","waiting":2,"oldest":1.5,"running":1,"scheduled":0,"blocked":0,"paused":0,'
         '"failed":3,"held":{},"workers":["v","w"],"runners":3,"settings":{"max_depth":null,"order":"fifo","weight":1,'
         '"max_duration":null,"labels":{},"rate":null,"concurrency":null,"fair":false,"retry_budget":null,"window":null,'
-        '"ageing":60.0,"keep":null,"paused":false,"draining":false},"live":{}}',
+        '"throttle":null,"ageing":60.0,"keep":null,"log_level":null,"paused":false,"draining":false},"live":{}}',
     ),
 }
 

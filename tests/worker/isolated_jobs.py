@@ -330,14 +330,15 @@ def noted_slices(ctx: ph.Context, path: str, count: int, size: int) -> int:
     return ctx.progress.done
 
 
+HELD_BY = "TESTS_HELD_BY"
+"""The variable that names the file."""
+
+
 class HeldBy:
     """The file that holds jobs of the queue `held`, in this process and those that it starts."""
 
-    def set(self, path: Path) -> None:
-        os.environ["POSTHORSE_TEST_HELD"] = str(path)
-
     def is_there(self) -> str | None:
-        return "a file holds it" if os.path.exists(os.environ.get("POSTHORSE_TEST_HELD", "")) else None
+        return "a file holds it" if os.path.exists(os.environ.get(HELD_BY, "")) else None
 
 
 HELD = HeldBy()

@@ -240,16 +240,18 @@ def test_items_over_two_processes_keep_the_rate(store_url: str, tmp_path: Path) 
     app, rate, size, count = isolated_jobs.app, 40, 10, 40
     app.use_url(store_url)
     app.queue("counted").set(throttle=f"{rate}/s")
+    notes = tmp_path / "notes"
+    notes.mkdir()
     began = monotonic()
     with app.worker(concurrency=2):
         jobs = [
-            isolated_jobs.noted_slices.using(queue="counted").enqueue(str(tmp_path / f"{number}"), count, size)
+            isolated_jobs.noted_slices.using(queue="counted").enqueue(str(notes / f"{number}"), count, size)
             for number in range(2)
         ]
         for job in jobs:
             assert job.result(timeout=60) == count
     assert monotonic() - began >= (2 * count - 2 * size - rate) / rate
-    moments = sorted(float(line) for file in tmp_path.iterdir() for line in file.read_text().split())
+    moments = sorted(float(line) for file in notes.iterdir() for line in file.read_text().split())
     assert len(moments) == 2 * count
     for first, start in enumerate(moments):
         for last in range(first, len(moments)):
@@ -258,10 +260,12 @@ def test_items_over_two_processes_keep_the_rate(store_url: str, tmp_path: Path) 
     app.close()
 
 
-def test_a_change_reaches_a_child_process_also_if_the_throttle_is_code(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_change_reaches_a_child_process_also_if_the_throttle_is_code(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = isolated_jobs.app
     app.use_url(sqlite_url)
-    isolated_jobs.HELD.set(tmp_path / "held")
+    monkeypatch.setenv(isolated_jobs.HELD_BY, str(tmp_path / "held"))
     queue = app.queue("held")
     with app.worker():
         job = isolated_jobs.slow_slices.using(queue="held").enqueue(200)

@@ -33,7 +33,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("logs", "Show what a job logged."),
         "bad-items": ("bad_items", "List the bad items that a job tolerated."),
         "watch": ("watch", "Follow jobs with live bars."),
-        "events": ("events", "Print what happened to jobs, and follow it."),
+        "events": ("events", "Print what happened to jobs, queues, schedules and workers, and follow it."),
         "wait": ("wait", "Wait until jobs are over."),
         "workers": ("workers", "List workers and their runners."),
         "schedules": ("schedules", "List schedules, or steer one."),

@@ -76,7 +76,6 @@ OF_QUEUES = {
     "concurrency_limit": "concurrency=",
     "max_workers": "concurrency=",
     "rate_limit": "rate=",
-    "throttle": "rate=",
     "lifo": 'order="lifo"',
     "fifo": 'order="fifo"',
     "job_timeout": "max_duration=",
