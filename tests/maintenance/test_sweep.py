@@ -392,7 +392,7 @@ class SlowSweep:
         """How often it judged, or let others send heartbeats first."""
         self._store = app.store
         self._ahead = 0.0
-        for module in ("sweep", "chores.line_up", "chores.base", "chores.rescue", "chores.expired_keys"):
+        for module in ("sweep", "chores.line_up", "chores.base", "chores.rescue", "chores.expired"):
             monkeypatch.setattr(f"posthorse.maintenance.{module}.monotonic", self.monotonic)
         monkeypatch.setattr("posthorse.maintenance.chores.rescue.orphans", self.look)
 

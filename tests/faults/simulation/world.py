@@ -23,7 +23,7 @@ from posthorse.clock import SECOND, Clock
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.maintenance import schedules as scheduling
 from posthorse.maintenance import sweep
-from posthorse.maintenance.chores import base, expired_keys, line_up, rescue
+from posthorse.maintenance.chores import base, expired, line_up, rescue
 from posthorse.rules.job import Lane
 from posthorse.store.base import BoundQuery, Operation, Rows, drive
 from posthorse.store.operations import runners
@@ -218,7 +218,7 @@ class World:
                 claiming,
                 sweep,
                 base,
-                expired_keys,
+                expired,
                 line_up,
                 rescue,
                 scheduling,
