@@ -18,7 +18,8 @@ from posthorse.app.why import why_of
 from posthorse.clock import Clock, moment
 from posthorse.maintenance.chores.rescue import rescue
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Crashed, Lost, Outcome
 from posthorse.rules.tuning import Tuning
 from posthorse.store.operations.claim import Claimed, Probe, claim
 from posthorse.store.operations.runners import Runner, beat, held_by, promote, register, retire

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from posthorse.errors import OutcomeUnknown, StoreError
-from posthorse.rules.lifecycle import Lost
+from posthorse.rules.outcomes import Lost
 from posthorse.store.operations import read
 from tests.faults.standby import one, standby_of
 from tests.servers import PostgresServer

@@ -16,7 +16,8 @@ from posthorse.maintenance.chores.rescue import rescue as rescue_job
 from posthorse.processes import rescue
 from posthorse.processes.plan import LOST_LEASE, UNENDING_CODE
 from posthorse.processes.runner_process import RunnerProcess
-from posthorse.rules.lifecycle import Outcome, Policy
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Outcome
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Held, Runner, register
 from posthorse.store.operations.runs import claim_one

@@ -15,7 +15,8 @@ import posthorse as ph
 from posthorse.maintenance.chores.rescue import rescue
 from posthorse.processes.suspects import Suspects
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Crashed, Policy
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Crashed
 from posthorse.store.operations.claim import Probe, claim
 from posthorse.store.operations.runners import Runner, held_by, register, retire
 from tests.project import Project

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from posthorse.rules.event_names import ENDS_OF_ATTEMPTS, ENDS_OF_JOBS, EVENT_NAMES, MEANINGS
-from posthorse.rules.lifecycle import Request
+from posthorse.rules.requests import Request
 from posthorse.store.operations.moves import EVENTS
 
 

@@ -9,24 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.rules.job import JobError, State
-from posthorse.rules.lifecycle import (
-    ACTIONS,
-    GRAPH,
-    REQUESTS,
-    Action,
-    Crashed,
-    Lost,
-    Policy,
-    Raised,
-    Request,
-    Returned,
-    Snoozed,
-    Spent,
-    Stopped,
-    Unfit,
-    decide,
-    target_of,
-)
+from posthorse.rules.lifecycle import GRAPH, Policy, Spent, decide
+from posthorse.rules.outcomes import Crashed, Lost, Raised, Returned, Snoozed, Stopped, Unfit
+from posthorse.rules.requests import ACTIONS, REQUESTS, Action, Request, target_of
 from posthorse.rules.retry import Backoff
 from posthorse.rules.search.aims import has_effect
 from posthorse.rules.tuning import DEFAULTS

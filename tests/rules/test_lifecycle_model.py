@@ -36,19 +36,9 @@ from posthorse import ids
 from posthorse.clock import Clock
 from posthorse.errors import InvalidTransition, KeyConflict
 from posthorse.rules.job import JobError, Lane, NewJob, State
-from posthorse.rules.lifecycle import (
-    GRAPH,
-    Crashed,
-    Lost,
-    Outcome,
-    Policy,
-    Raised,
-    Request,
-    Spent,
-    Stopped,
-    Unfit,
-    decide,
-)
+from posthorse.rules.lifecycle import GRAPH, Policy, Spent, decide
+from posthorse.rules.outcomes import Crashed, Lost, Outcome, Raised, Stopped, Unfit
+from posthorse.rules.requests import Request
 from posthorse.rules.retry import as_backoff
 from posthorse.store.operations.claim import Probe, claim, give_back
 from posthorse.store.operations.control import request

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from posthorse.rules.lifecycle import MAX_UNFIT_WAIT, Policy, Spent, Stopped, Unfit, decide
+from posthorse.rules.lifecycle import MAX_UNFIT_WAIT, Policy, Spent, decide
+from posthorse.rules.outcomes import Stopped, Unfit
 from posthorse.rules.repeated_events import KEPT_APART, YIELDED, EventStep, is_endless, next_step, times_in_a_row
 from posthorse.rules.tuning import DEFAULTS
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from posthorse.errors import InvalidOption, InvalidTransition
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Request
+from posthorse.rules.requests import Request
 from posthorse.rules.search.aims import aims, has_effect
 from posthorse.rules.search.filter import Filter, Term, term
 from posthorse.rules.search.keywords import make_filter

@@ -9,7 +9,8 @@ import pytest
 
 import posthorse as ph
 from posthorse.rules.job import JobError, State
-from posthorse.rules.lifecycle import Expired, Policy, Raised, Snoozed, Spent, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Expired, Raised, Snoozed
 from posthorse.rules.retry import BackoffFunction, checked_backoff, checked_errors
 from posthorse.rules.steering import Verdict, verdict_on
 

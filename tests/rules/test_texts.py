@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Raised, Snoozed, Unfit
+from posthorse.rules.outcomes import Crashed, Lost, Outcome, Raised, Snoozed, Unfit
 from posthorse.rules.values.texts import is_one_line, one_line, storable
 
 ANY_TEXT = st.text(st.characters(), max_size=60) | st.text(st.sampled_from("\0\ud800\n\x1b[é…a"), max_size=60)

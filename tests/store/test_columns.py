@@ -7,7 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from posthorse.rules.job import JobError, State
-from posthorse.rules.lifecycle import Crashed, Lost, Policy, Raised, Snoozed, Spent
+from posthorse.rules.lifecycle import Policy, Spent
+from posthorse.rules.outcomes import Crashed, Lost, Raised, Snoozed
 from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import read

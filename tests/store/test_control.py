@@ -11,7 +11,9 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.errors import InvalidTransition, JobNotFound
 from posthorse.rules.job import JobError, State
-from posthorse.rules.lifecycle import GRAPH, Raised, Request, Unfit
+from posthorse.rules.lifecycle import GRAPH
+from posthorse.rules.outcomes import Raised, Unfit
+from posthorse.rules.requests import Request
 from posthorse.store.operations import control, runners
 from posthorse.store.operations.finish import Fence
 from tests.store.yard import Yard

@@ -13,7 +13,8 @@ from posthorse.clock import SECOND
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import LOG, AlarmRule
 from posthorse.rules.job import JobError, Lane, NewJob
-from posthorse.rules.lifecycle import Policy, Raised, Spent, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Raised
 from posthorse.store.operations import finish, read
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, new_dead_letters, raise_alarm
 from tests.statuses import newest_rows

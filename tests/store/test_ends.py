@@ -12,7 +12,8 @@ import pytest
 
 import posthorse
 from posthorse.rules.job import JobError, State
-from posthorse.rules.lifecycle import Crashed, Expired, Lost, Outcome, Policy, Raised, Snoozed, Stopped, Unfit
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Crashed, Expired, Lost, Outcome, Raised, Snoozed, Stopped, Unfit
 from posthorse.store.base import QuerySteps
 from posthorse.store.operations import bulk, ends, runners
 from posthorse.store.operations.ends import JobEnd

@@ -8,7 +8,7 @@ import pytest
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
 from posthorse.rules.joins import Edge
-from posthorse.rules.lifecycle import Joined
+from posthorse.rules.outcomes import Joined
 from posthorse.store.operations import families_steered, read
 from posthorse.store.operations.families import NewFamily, Terms, add_children
 from posthorse.store.operations.families_steered import steer_families

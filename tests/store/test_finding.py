@@ -12,7 +12,8 @@ import pytest
 from posthorse import ids
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, Lane, NewJob
-from posthorse.rules.lifecycle import Policy, Raised, Spent, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Raised
 from posthorse.rules.search.filter import Term
 from posthorse.rules.search.text import parse_filter
 from posthorse.rules.search.ways import BY_PARKING, Way, plan

@@ -11,19 +11,8 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, Lane, State
-from posthorse.rules.lifecycle import (
-    Crashed,
-    Lost,
-    Outcome,
-    Policy,
-    Raised,
-    Returned,
-    Snoozed,
-    Spent,
-    Stopped,
-    Unfit,
-    decide,
-)
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Crashed, Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
 from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.repeated_events import KEPT_APART
 from posthorse.rules.retry import Backoff

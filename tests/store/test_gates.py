@@ -15,8 +15,10 @@ import pytest
 from posthorse.rules.fair_share import FairShares, Line, Passes
 from posthorse.rules.gates import NANOSECONDS, Requirement, budget_of, gate_name
 from posthorse.rules.job import JobError, Lane, State
-from posthorse.rules.lifecycle import Lost, Policy, Raised, Request, Spent, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
 from posthorse.rules.limits import Rate
+from posthorse.rules.outcomes import Lost, Raised
+from posthorse.rules.requests import Request
 from posthorse.rules.retry import Backoff
 from posthorse.store.base import Operation
 from posthorse.store.operations import runners, submit, through_gates

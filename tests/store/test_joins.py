@@ -10,7 +10,8 @@ import pytest
 from posthorse.errors import JobNotFound
 from posthorse.rules.job import State
 from posthorse.rules.joins import Edge, Need
-from posthorse.rules.lifecycle import Lost, Policy
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Lost
 from posthorse.rules.why.facts import Needed, WaitsForOthers
 from posthorse.store.operations.families import NewFamily, Terms, submit_family
 from posthorse.store.operations.releasing import release

@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
 from posthorse.rules.joins import NEEDS, Edge
-from posthorse.rules.lifecycle import Joined, Request
+from posthorse.rules.outcomes import Joined
+from posthorse.rules.requests import Request
 from posthorse.store.operations import families_steered, releasing
 from posthorse.store.operations.families import NewFamily, Terms, add_children
 from posthorse.store.operations.families_steered import steer_families

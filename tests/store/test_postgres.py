@@ -16,7 +16,7 @@ from psycopg.abc import Query
 from posthorse.clock import SECOND
 from posthorse.errors import KeyConflict, OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Lost
+from posthorse.rules.outcomes import Lost
 from posthorse.store.base import Operation, QuerySteps, operation
 from posthorse.store.operations import finish, read, runners
 from posthorse.store.operations.ends import LeaseRace

@@ -15,7 +15,7 @@ import psycopg
 
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import Lane, State
-from posthorse.rules.lifecycle import Lost
+from posthorse.rules.outcomes import Lost
 from posthorse.store.operations import read, runners
 from posthorse.store.operations.finish import Fence
 from tests.store.yard import HOME, Yard

@@ -8,7 +8,8 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Lost, Spent
+from posthorse.rules.lifecycle import Spent
+from posthorse.rules.outcomes import Lost
 from posthorse.store.operations import read, runners
 from posthorse.store.operations.finish import Fence
 from tests.store.yard import LEASE, Yard

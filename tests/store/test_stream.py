@@ -15,7 +15,8 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Policy, Raised, Snoozed, Spent, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Raised, Snoozed
 from posthorse.rules.stream_cursor import Cursor, Place, as_cursor, why_unreadable
 from posthorse.rules.watched import ALL_KINDS, Wanted
 from posthorse.store.operations import finish, runners, stream, submit, telling

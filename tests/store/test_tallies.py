@@ -14,7 +14,8 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import JobError, State
-from posthorse.rules.lifecycle import Crashed, Lost, Policy, Raised, Spent, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Crashed, Lost, Raised
 from posthorse.rules.tallies import (
     Histogram,
     bucket_of,

@@ -11,22 +11,10 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.rules.events import Event
 from posthorse.rules.job import JobError, NewJob
-from posthorse.rules.lifecycle import (
-    Crashed,
-    Expired,
-    Lost,
-    Outcome,
-    Policy,
-    Raised,
-    Request,
-    Returned,
-    Snoozed,
-    Spent,
-    Stopped,
-    Unfit,
-    decide,
-)
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Crashed, Expired, Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
 from posthorse.rules.repeated_events import KEPT_APART
+from posthorse.rules.requests import Request
 from posthorse.rules.timeline import tell
 from posthorse.rules.unique import Identity
 from posthorse.store.operations import finish, read

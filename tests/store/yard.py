@@ -12,7 +12,9 @@ from posthorse import ids
 from posthorse.clock import SECOND
 from posthorse.rules.events import Event
 from posthorse.rules.job import JobError, Lane, NewJob, State
-from posthorse.rules.lifecycle import Outcome, Policy, Raised, Request, Spent, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Outcome, Raised
+from posthorse.rules.requests import Request
 from posthorse.rules.timeline import tell
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations import claim, control, finish, read, runners, submit

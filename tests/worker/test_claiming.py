@@ -17,7 +17,8 @@ import posthorse as ph
 from posthorse.clock import monotonic
 from posthorse.errors import StoreUnreachable
 from posthorse.maintenance.chores.rescue import rescue
-from posthorse.rules.lifecycle import Crashed, Policy
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Crashed
 from posthorse.store.base import Operation
 from posthorse.store.operations import read
 from posthorse.store.operations.runners import held_by, register, retire

@@ -13,7 +13,7 @@ import pytest
 import posthorse as ph
 from posthorse.clock import monotonic
 from posthorse.errors import StoreUnreachable
-from posthorse.rules.lifecycle import Outcome
+from posthorse.rules.outcomes import Outcome
 from posthorse.store.base import Operation
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import retire

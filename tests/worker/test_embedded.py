@@ -11,7 +11,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
-from posthorse.rules.lifecycle import Crashed
+from posthorse.rules.outcomes import Crashed
 from posthorse.store.base import Operation
 from posthorse.store.operations.read import running_count, workers
 from posthorse.store.operations.runners import Runner, register, retire

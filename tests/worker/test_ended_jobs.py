@@ -6,7 +6,7 @@ import asyncio
 from contextvars import ContextVar
 from typing import cast
 
-from posthorse.rules.lifecycle import Outcome, Returned
+from posthorse.rules.outcomes import Outcome, Returned
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.running_job import RunningJob
 

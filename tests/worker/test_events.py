@@ -14,7 +14,8 @@ import pytest
 import posthorse as ph
 from posthorse.errors import InvalidCall
 from posthorse.maintenance.chores.rescue import rescue
-from posthorse.rules.lifecycle import Lost, Policy
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Lost
 from posthorse.store.operations.runners import Runner, held_by, register
 from posthorse.store.operations.runs import claim_one
 from tests.project import Project

@@ -12,7 +12,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.clock import Clock
-from posthorse.rules.lifecycle import Crashed, Lost
+from posthorse.rules.outcomes import Crashed, Lost
 from posthorse.store.operations import read
 from tests.waiting import until, until_state
 from tests.worker.attempts import end_attempt

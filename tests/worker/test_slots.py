@@ -7,7 +7,7 @@ from typing import cast
 
 from posthorse.rules.emitter import Emitter
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Outcome, Returned
+from posthorse.rules.outcomes import Outcome, Returned
 from posthorse.rules.queues import DEFAULTS
 from posthorse.rules.registry import Registry
 from posthorse.store.operations.claim import Claimed

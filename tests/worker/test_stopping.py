@@ -11,7 +11,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Outcome
+from posthorse.rules.outcomes import Outcome
 from posthorse.store.operations.claim import Claimed
 from posthorse.worker.running.completer import Completer
 from posthorse.worker.running.running_job import Executor, RunningJob

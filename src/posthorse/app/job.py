@@ -18,7 +18,7 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.events import Event
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.rules.job_logs import LogLine
-from posthorse.rules.lifecycle import Request
+from posthorse.rules.requests import Request
 from posthorse.rules.why.answer import Why, clause
 from posthorse.store.operations import control
 from posthorse.store.operations.bad_items import retry_bad_items

@@ -10,8 +10,8 @@ from posthorse.app.job import Job
 from posthorse.app.page import Count, Page
 from posthorse.app.verbs import Verb, adrive, commit, drive, look_over, twin, verb
 from posthorse.rules.durations import Duration
-from posthorse.rules.lifecycle import Request
 from posthorse.rules.limits import Rate, as_rate
+from posthorse.rules.requests import Request
 from posthorse.rules.search.aims import aims, moved_on
 from posthorse.rules.search.budget import BUDGET, first_window
 from posthorse.rules.search.filter import Filter

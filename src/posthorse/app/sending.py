@@ -10,7 +10,7 @@ from posthorse.clock import microseconds
 from posthorse.errors import InvalidArgument, InvalidOption, TooLarge
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import checked_name
-from posthorse.rules.lifecycle import topic_of
+from posthorse.rules.topics import topic_of
 from posthorse.rules.values.kept import encode_kept
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.one_job import why_missing

@@ -14,8 +14,8 @@ from posthorse.cli.job_lookup import for_each_job
 from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.target import again, is_empty, json_lines_option, open_store, target_options
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Request
 from posthorse.rules.limits import as_rate
+from posthorse.rules.requests import Request
 from posthorse.rules.search.aims import aims
 from posthorse.rules.search.text import parse_filter
 from posthorse.store.operations.bulk import Steered

@@ -19,7 +19,7 @@ from posthorse.app.client import Posthorse
 from posthorse.errors import InvalidCall, PosthorseError
 from posthorse.processes.find_application import find_application
 from posthorse.rules.job import Options
-from posthorse.rules.lifecycle import Outcome, Raised, Stopped, Unfit
+from posthorse.rules.outcomes import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed

@@ -10,7 +10,8 @@ from posthorse.failpoints import failpoint
 from posthorse.maintenance.chores.rescue import rescue
 from posthorse.processes.plan import LOST_LEASE, UNANSWERED, UNENDING_CODE
 from posthorse.processes.runner_process import RunnerProcess
-from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Policy, Stopped
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Crashed, Lost, Outcome, Stopped
 from posthorse.store.operations.runners import held_by, retire
 from posthorse.store.store import Store
 from posthorse.worker.base.process import described

@@ -1,8 +1,7 @@
-"""The only place that says what may follow what: the graph of states, the actions on requests, and `decide` on
-outcomes.
+"""The only place that says what may follow what: the graph of states, and `decide` on outcomes.
 
-Pure. A request of a user leads to one action in a table, chosen by the state of the job. Running a job returns an
-outcome; `decide` turns it into a transition; the store applies that in one fenced statement.
+Pure. Running a job returns one of `rules/outcomes`; `decide` turns it into a transition; the store applies that in one
+fenced statement. What users request of jobs leads to one action in the table of `rules/requests`.
 
 Lost workers, crashes and errors are counted separately. Only errors spend attempts. Only a crash while running alone
 spends the crash budget. Deploys, pauses, windows and time boxes spend nothing. Interruptions and crashes wait longer
@@ -11,21 +10,30 @@ each time, so that a lasting cause does not empty a budget in a moment.
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Literal, get_args
-
 import msgspec
 
-from posthorse.clock import moment
-from posthorse.errors import InvalidOption
 from posthorse.rules.event_names import EventName
-from posthorse.rules.job import JobError, State, checked_name
+from posthorse.rules.job import JobError, State
 from posthorse.rules.joins import HAS_CHILDREN, Phase
-from posthorse.rules.ranges import Range
+from posthorse.rules.outcomes import (
+    Crashed,
+    Expired,
+    Joined,
+    Lost,
+    Outcome,
+    Raised,
+    Returned,
+    Skipped,
+    Snoozed,
+    Split,
+    Stopped,
+    Unfit,
+    Waits,
+)
 from posthorse.rules.repeated_events import YIELDED
 from posthorse.rules.retry import Backoff
+from posthorse.rules.topics import Topic
 from posthorse.rules.tuning import DEFAULTS
-from posthorse.rules.values.texts import one_line
 
 GRAPH: dict[State, frozenset[State]] = {
     State.SCHEDULED: frozenset({State.PENDING, State.PAUSED, State.CANCELLED}),
@@ -55,229 +63,6 @@ skipped job comes back when its needs are met. A pending job is blocked when it 
 rescheduled. A blocked job is scheduled if it waits for its time after what it needs, and ends by its children if it has
 some.
 """
-
-
-# ── requests: what users ask of jobs ─────────────────────────────────────────────────────────────────
-
-Request = Literal["pause", "resume", "cancel", "retry", "discard"]
-REQUESTS: tuple[Request, ...] = get_args(Request)
-
-
-class Action(Enum):
-    """What the store does with a job when a user requests something of it."""
-
-    PAUSE = "set it aside until it is resumed"
-    RESUME = "put it into its lane, or back among those that wait for their time"
-    CANCEL = "end it"
-    RETRY = "start it again, with new budgets"
-    ASK_RUNNER = "tell its runner, which stops it at its next checkpoint"
-    WITHDRAW_PAUSE = "take back a pause that its runner was told and has not obeyed yet"
-    KEEP = "change nothing: what is requested is so already"
-    REFUSE = "raise InvalidTransition"
-
-
-_ROWS: dict[State, tuple[Action, ...]] = {
-    #                  pause              resume                 cancel             retry          discard
-    State.SCHEDULED:  (Action.PAUSE,      Action.KEEP,           Action.CANCEL,     Action.REFUSE, Action.REFUSE),
-    State.BLOCKED:    (Action.PAUSE,      Action.KEEP,           Action.CANCEL,     Action.REFUSE, Action.REFUSE),
-    State.PENDING:    (Action.PAUSE,      Action.KEEP,           Action.CANCEL,     Action.REFUSE, Action.REFUSE),
-    State.PROCESSING: (Action.ASK_RUNNER, Action.WITHDRAW_PAUSE, Action.ASK_RUNNER, Action.REFUSE, Action.REFUSE),
-    State.PAUSED:     (Action.KEEP,       Action.RESUME,         Action.CANCEL,     Action.REFUSE, Action.REFUSE),
-    State.COMPLETED:  (Action.REFUSE,     Action.REFUSE,         Action.REFUSE,     Action.REFUSE, Action.REFUSE),
-    State.FAILED:     (Action.REFUSE,     Action.REFUSE,         Action.REFUSE,     Action.RETRY,  Action.CANCEL),
-    State.CANCELLED:  (Action.REFUSE,     Action.REFUSE,         Action.KEEP,       Action.RETRY,  Action.REFUSE),
-}  # fmt: skip
-
-ACTIONS: dict[tuple[State, Request], Action] = {
-    (state, request): action for state, row in _ROWS.items() for request, action in zip(REQUESTS, row, strict=True)
-}
-"""The action for each request in each state. A job on which a runner holds a lease is `processing`."""
-
-_TARGETS = {
-    Action.PAUSE: State.PAUSED,
-    Action.RESUME: State.PENDING,
-    Action.CANCEL: State.CANCELLED,
-    Action.RETRY: State.PENDING,
-}
-
-
-def target_of(action: Action, *, waits: bool, blocks: bool = False) -> State | None:
-    """Return the state to which an action takes a job; None if the state stays.
-
-    `waits`: it may not start yet. `blocks`: it waits for other jobs.
-    """
-    target = _TARGETS.get(action)
-    if target is not State.PENDING:
-        return target
-    return State.BLOCKED if blocks else State.SCHEDULED if waits else target
-
-
-# ── outcomes: how running a job ended ────────────────────────────────────────────────────────────────
-
-
-MAX_REASON = 500
-"""Maximum length of a stored reason, in characters."""
-
-
-class Returned(msgspec.Struct, frozen=True, tag=True):
-    """The job's code returned; `result` is JSON."""
-
-    result: str
-
-
-class Raised(msgspec.Struct, frozen=True, tag=True):
-    """The job's code raised.
-
-    wait: microseconds until the next attempt, if the error or the backoff function set them.
-    gives_up: why there will be no further attempt.
-    """
-
-    error: JobError
-    wait: int | None = None
-    gives_up: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.gives_up is not None:
-            _make_reason(self, "gives_up", self.gives_up)
-
-
-class Snoozed(msgspec.Struct, frozen=True, tag=True):
-    """The job's code asked to run again after so many microseconds.
-
-    until: the exact moment, in microseconds on the store's clock, if the code asked for one.
-    """
-
-    wait: int
-    reason: str
-    until: int | None = None
-
-    def __post_init__(self) -> None:
-        _make_reason(self, "reason", self.reason)
-
-
-class Topic(msgspec.Struct, frozen=True):
-    """What events are sent to, and jobs listen to. `tenant` is "" for none."""
-
-    tenant: str
-    name: str
-
-
-def topic_of(event: str, to: str, tenant: str | None) -> Topic:
-    """Return where an event of this name goes that is sent to a job, by its id, or to a topic. Raises InvalidOption."""
-    if "/" in checked_name(event, what="the name of an event"):
-        raise InvalidOption(
-            f"the name of an event is {event!r}; it must have no /, which stands before it in its topic"
-        )
-    return Topic(tenant or "", f"{checked_name(to, what='a topic')}/{event}")
-
-
-class Waits(msgspec.Struct, frozen=True, tag=True):
-    """The job's code waits for an event of this name: until then it holds no worker.
-
-    until: when it goes on without, in microseconds on the store's clock; None if it waits for ever.
-    """
-
-    event: str
-    topic: Topic
-    until: int | None = None
-
-    @property
-    def reason(self) -> str:
-        """What it waits for, in words."""
-        until = "" if self.until is None else f" until {moment(self.until):%Y-%m-%d %H:%M:%S} UTC"
-        return one_line(f"waits for the event {self.event}{until}", MAX_REASON)
-
-
-class Joined(msgspec.Struct, frozen=True, tag=True):
-    """The job has children, and its code is done until they are over: it holds no worker meanwhile.
-
-    result: JSON, if its code returned; None if it runs again after its children.
-    """
-
-    result: str | None = None
-
-    @property
-    def phase(self) -> Phase:
-        """What follows when its children are over."""
-        return "run" if self.result is None else "end"
-
-
-class Expired(msgspec.Struct, frozen=True, tag=True):
-    """The job was not started in time; its code did not run."""
-
-
-class Skipped(msgspec.Struct, frozen=True, tag=True):
-    """The job's code found nothing to do."""
-
-    reason: str
-
-    def __post_init__(self) -> None:
-        _make_reason(self, "reason", self.reason)
-
-
-class Stopped(msgspec.Struct, frozen=True, tag=True):
-    """The job stopped at a checkpoint or before it began, because of a request: "pause", "cancel", "shutdown" (a
-    deploy: it goes on elsewhere), "window" (its queue closed) or "yield" (its time box is over).
-
-    reason: what to tell users instead of the usual words.
-    """
-
-    request: str
-    reason: str | None = None
-
-
-class Split(msgspec.Struct, frozen=True, tag=True):
-    """The job's loop was cut into ranges, which its parts run over; the job waits for them, and runs again then."""
-
-    loop: str
-    ranges: tuple[Range, ...]
-
-
-class Lost(msgspec.Struct, frozen=True, tag=True):
-    """The job's worker vanished: no process renews its lease any more. Whether the job was the cause is not known."""
-
-    detail: str
-
-    def __post_init__(self) -> None:
-        _make_reason(self, "detail", self.detail)
-
-
-class Crashed(msgspec.Struct, frozen=True, tag=True):
-    """The job's process died while its supervisor lived.
-
-    alone: no other job ran in it. is_contained: the job is isolated, so it cannot harm others and needs no quarantine.
-    """
-
-    detail: str
-    alone: bool
-    is_contained: bool = False
-
-    def __post_init__(self) -> None:
-        _make_reason(self, "detail", self.detail)
-
-
-class Unfit(msgspec.Struct, frozen=True, tag=True):
-    """The stored arguments do not fit this version of the code; another version may still take the job.
-
-    times: how often this happened in a row, including now.
-    """
-
-    detail: str
-    times: int = 1
-
-    def __post_init__(self) -> None:
-        _make_reason(self, "detail", self.detail)
-
-
-def _make_reason(outcome: msgspec.Struct, field: str, text: str) -> None:
-    """Make the reason of an outcome a line that any database can store."""
-    msgspec.structs.force_setattr(outcome, field, one_line(text, MAX_REASON))
-
-
-Outcome = Returned | Raised | Snoozed | Waits | Joined | Split | Skipped | Stopped | Expired | Lost | Crashed | Unfit
-
-
-# ── the decision ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class Spent(msgspec.Struct, frozen=True):

@@ -13,10 +13,10 @@ from posthorse.clock import Clock, micros_of
 from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.ids import new_id
 from posthorse.rules.job import DEFAULT_QUEUE, Lane, Options
-from posthorse.rules.lifecycle import Topic, topic_of
 from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.registry import KindOptions, register
 from posthorse.rules.slice_size import UNCUT
+from posthorse.rules.topics import Topic, topic_of
 from posthorse.rules.values.kept import encode_kept
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.base import Operation

@@ -29,8 +29,9 @@ from posthorse.maintenance.chores.signals import TendSignals
 from posthorse.maintenance.event_observers import EventObservers
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.rules.events import Ended
-from posthorse.rules.lifecycle import Lost, Outcome, Policy, Returned
+from posthorse.rules.lifecycle import Policy
 from posthorse.rules.middleware import Layer, RunningAttempt
+from posthorse.rules.outcomes import Lost, Outcome, Returned
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.store.operations.releasing import release
 from posthorse.store.operations.runners import NextDue, next_due, register, retire

@@ -14,20 +14,9 @@ from typing import NamedTuple
 from posthorse.clock import SECOND
 from posthorse.errors import InvalidTransition, JobNotFound, KeyConflict, NotUnique
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import (
-    Crashed,
-    Expired,
-    Outcome,
-    Policy,
-    Raised,
-    Request,
-    Returned,
-    Snoozed,
-    Spent,
-    Stopped,
-    Unfit,
-    decide,
-)
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Crashed, Expired, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
+from posthorse.rules.requests import Request
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.control import request
 from posthorse.store.operations.finish import Checkpoint, Completion, Fence, Settlement, checkpoint, complete, settle

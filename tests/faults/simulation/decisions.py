@@ -9,24 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from posthorse.rules.fair_share import Head, Line, Passes, after_turns, take_turns
 from posthorse.rules.gates import NANOSECONDS, Arrival, GateLedger, GateState, Requirement
 from posthorse.rules.job import JobError, State
-from posthorse.rules.lifecycle import (
-    ACTIONS,
-    GRAPH,
-    REQUESTS,
-    Crashed,
-    Expired,
-    Lost,
-    Outcome,
-    Policy,
-    Raised,
-    Returned,
-    Snoozed,
-    Spent,
-    Stopped,
-    Unfit,
-    decide,
-    target_of,
-)
+from posthorse.rules.lifecycle import GRAPH, Policy, Spent, decide
+from posthorse.rules.outcomes import Crashed, Expired, Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
+from posthorse.rules.requests import ACTIONS, REQUESTS, target_of
 from posthorse.rules.retry import Backoff
 from posthorse.rules.schedules import MisfirePolicy, Policies, due
 from posthorse.rules.timing import Timing

@@ -11,7 +11,8 @@ from posthorse.maintenance.chores.figures import FoldFigures, SampleDepths
 from posthorse.maintenance.chores.rescue import rescue
 from posthorse.maintenance.schedules import Scheduler
 from posthorse.maintenance.sweep import Sweeper
-from posthorse.rules.lifecycle import Lost, Policy
+from posthorse.rules.lifecycle import Policy
+from posthorse.rules.outcomes import Lost
 from posthorse.store.operations.runners import orphans, rescue_expired
 from tests.faults.simulation.actors import LEASE, Step
 from tests.faults.simulation.kinds import application

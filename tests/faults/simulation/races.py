@@ -19,7 +19,9 @@ from posthorse.errors import InvalidTransition, JobNotFound, NotUnique
 from posthorse.rules.fair_share import FairShares, Line, Passes
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import JobError, NewJob, State
-from posthorse.rules.lifecycle import Lost, Outcome, Policy, Raised, Request, Spent, Stopped, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Lost, Outcome, Raised, Stopped
+from posthorse.rules.requests import Request
 from posthorse.rules.unique import Identity, OnConflict, Rule
 from posthorse.store.base import Operation
 from posthorse.store.operations.claim import Claimed, give_back

@@ -11,7 +11,7 @@ from typing import cast
 
 from posthorse.errors import Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.job import Lane, Options
-from posthorse.rules.lifecycle import Lost, Outcome, Returned, Stopped
+from posthorse.rules.outcomes import Lost, Outcome, Returned, Stopped
 from posthorse.rules.registry import KindOptions, register
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.finish import Fence

@@ -11,7 +11,8 @@ from posthorse.clock import monotonic
 from posthorse.failpoints import failpoint
 from posthorse.maintenance.chores.base import Chore
 from posthorse.rules.events import Ending, Rescued
-from posthorse.rules.lifecycle import Lost, Outcome, Policy, decide
+from posthorse.rules.lifecycle import Policy, decide
+from posthorse.rules.outcomes import Lost, Outcome
 from posthorse.rules.tallies import what_happened
 from posthorse.store.operations.finish import Fence, Settlement, settle
 from posthorse.store.operations.runners import Held, NextDue, orphans, rescue_expired

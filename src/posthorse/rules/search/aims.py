@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from posthorse.errors import InvalidOption, InvalidTransition
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Request
+from posthorse.rules.requests import Request
 from posthorse.rules.search.filter import EXAMPLE, Filter
 
 _GOING = (State.SCHEDULED, State.BLOCKED, State.PENDING, State.PROCESSING)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from posthorse.errors import CodecError, InvalidTransition, JobNotFound
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Request
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.requests import Request
 from posthorse.rules.search.aims import has_effect
 from posthorse.store.base import QuerySteps, operation
 from posthorse.store.operations.moves import do_as_asked

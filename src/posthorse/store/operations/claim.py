@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 from posthorse.rules.fair_share import Head
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Request
+from posthorse.rules.requests import Request
 from posthorse.store.base import (
     Operation,
     QuerySteps,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Policy, Request, Spent, Stopped, decide
+from posthorse.rules.lifecycle import Policy, Spent, decide
+from posthorse.rules.outcomes import Stopped
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.requests import Request
 from posthorse.store.base import Operation, QuerySteps, TypedQuery
 from posthorse.store.operations.families_steered import steer_page
 from posthorse.store.operations.finish import Fence, Settlement, end_attempt

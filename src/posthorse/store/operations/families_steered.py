@@ -11,8 +11,8 @@ from typing import NamedTuple, cast
 
 from posthorse.errors import CodecError, InvalidTransition, JobNotFound
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Request
 from posthorse.rules.packing import PLAIN, Packing
+from posthorse.rules.requests import Request
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.waiting import go_on_if_done, lock_family

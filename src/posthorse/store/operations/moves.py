@@ -9,9 +9,9 @@ from posthorse.errors import InvalidTransition, StoreError
 from posthorse.rules.event_names import EventName
 from posthorse.rules.job import State
 from posthorse.rules.joins import Join
-from posthorse.rules.lifecycle import ACTIONS, Action, Request, target_of
 from posthorse.rules.loop_state import decode_loops, encode_loops, forgiven
 from posthorse.rules.packing import PACKED, PLAIN, Packing
+from posthorse.rules.requests import ACTIONS, Action, Request, target_of
 from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations import ends
 from posthorse.store.operations.lanes import home_of, lane_id

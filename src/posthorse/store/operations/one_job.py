@@ -7,7 +7,7 @@ from typing import NamedTuple
 from posthorse import ids
 from posthorse.clock import moment
 from posthorse.errors import JobForgotten, JobNotFound
-from posthorse.rules.lifecycle import Request
+from posthorse.rules.requests import Request
 from posthorse.store.base import QuerySteps, TypedQuery, single_operation
 from posthorse.store.operations.store_facts import FACT
 

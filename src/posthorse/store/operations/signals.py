@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from posthorse.rules.lifecycle import Topic
+from posthorse.rules.topics import Topic
 from posthorse.store.base import (
     QuerySteps,
     TypedQuery,

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from posthorse.clock import monotonic
 from posthorse.errors import Interrupted
-from posthorse.rules.lifecycle import Outcome, Stopped
+from posthorse.rules.outcomes import Outcome, Stopped
 from posthorse.rules.slice_size import TIMED_OUT
 
 # A later, weaker request does not replace a stronger one; "lost" means that the job is no longer ours to stop.

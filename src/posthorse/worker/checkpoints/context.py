@@ -17,10 +17,10 @@ from posthorse.clock import microseconds, moment, monotonic
 from posthorse.errors import Interrupted, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import Lane, Options, checked_name
-from posthorse.rules.lifecycle import topic_of
 from posthorse.rules.progress import Progress
 from posthorse.rules.registry import Registered
 from posthorse.rules.retry import Backoff
+from posthorse.rules.topics import topic_of
 from posthorse.worker.checkpoints.journal import Journal
 
 if TYPE_CHECKING:

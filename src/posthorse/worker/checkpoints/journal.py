@@ -14,10 +14,11 @@ from posthorse.errors import Interrupted, PosthorseError, StoreError
 from posthorse.failpoints import failpoint
 from posthorse.rules.events import SliceCommitted
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Split, Topic
+from posthorse.rules.outcomes import Split
 from posthorse.rules.packing import PLAIN_TEXTS, JobTexts
 from posthorse.rules.ranges import Range
 from posthorse.rules.slice_size import UNCUT
+from posthorse.rules.topics import Topic
 from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bad_items import BadItemRow, RetryRow

@@ -17,8 +17,8 @@ from posthorse.clock import monotonic
 from posthorse.errors import Interrupted, InvalidSource
 from posthorse.failpoints import failpoint
 from posthorse.rules.cursor import Cursor
-from posthorse.rules.lifecycle import Split
 from posthorse.rules.loop_state import LoopState
+from posthorse.rules.outcomes import Split
 from posthorse.rules.ranges import WHOLE
 from posthorse.rules.slice_size import SliceSize
 from posthorse.rules.values.kept import decode_kept

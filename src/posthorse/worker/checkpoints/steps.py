@@ -16,9 +16,10 @@ from posthorse.clock import SECOND, moment
 from posthorse.errors import EventTimeout, InvalidCall, InvalidOption, StoreError, TooLarge, UsageError
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import checked_name
-from posthorse.rules.lifecycle import Snoozed, Topic, Waits
+from posthorse.rules.outcomes import Snoozed, Waits
 from posthorse.rules.retry import Backoff, as_backoff
 from posthorse.rules.steering import Steering
+from posthorse.rules.topics import Topic
 from posthorse.rules.values.kept import decode_kept, encode_kept
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.steps import StepRow

@@ -13,7 +13,7 @@ import sys
 import msgspec
 
 from posthorse.clock import monotonic
-from posthorse.rules.lifecycle import Crashed, Lost, Outcome, Stopped, Unfit
+from posthorse.rules.outcomes import Crashed, Lost, Outcome, Stopped, Unfit
 from posthorse.rules.packing import Packing
 from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.store.store import Store

@@ -8,7 +8,7 @@ import msgspec
 
 from posthorse.rules.byte_sizes import size_text
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Crashed, Outcome, Raised
+from posthorse.rules.outcomes import Crashed, Outcome, Raised
 from posthorse.rules.registry import KindOptions
 from posthorse.rules.slice_size import TIMED_OUT
 from posthorse.worker.base.process import described

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from posthorse.rules.job import Lane
-from posthorse.rules.lifecycle import Outcome
+from posthorse.rules.outcomes import Outcome
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.throttle import Throttle, ThrottleFunction, as_throttle, is_only_code
 from posthorse.store.operations.claim import Claimed

@@ -26,21 +26,8 @@ from posthorse.rules.error_groups import group_of
 from posthorse.rules.events import Ending
 from posthorse.rules.gates import budget_of
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import (
-    Outcome,
-    Policy,
-    Raised,
-    Returned,
-    Skipped,
-    Snoozed,
-    Spent,
-    Split,
-    Stopped,
-    Transition,
-    Unfit,
-    Waits,
-    decide,
-)
+from posthorse.rules.lifecycle import Policy, Spent, Transition, decide
+from posthorse.rules.outcomes import Outcome, Raised, Returned, Skipped, Snoozed, Split, Stopped, Unfit, Waits
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
 
-from posthorse.rules.lifecycle import Outcome
+from posthorse.rules.outcomes import Outcome
 from posthorse.worker.running.running_job import RunningJob
 
 

@@ -20,9 +20,9 @@ from posthorse.clock import microseconds
 from posthorse.errors import CodecError, Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Joined, Lost, Outcome, Raised, Returned, Skipped, Snoozed, Stopped, Unfit
 from posthorse.rules.metadata import OF_RUNNING_JOB
 from posthorse.rules.middleware import Layer, MiddlewareRun
+from posthorse.rules.outcomes import Joined, Lost, Outcome, Raised, Returned, Skipped, Snoozed, Stopped, Unfit
 from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
 from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves, skip_in, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result

@@ -7,8 +7,8 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from posthorse.rules.lifecycle import Outcome
 from posthorse.rules.middleware import Layer
+from posthorse.rules.outcomes import Outcome
 from posthorse.rules.registry import Registry
 from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.store.operations.finish import Fence

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from posthorse.errors import CodecError, ResultExpired
 from posthorse.rules.arguments.signature import ARGUMENT_LIMIT, InputsUnfit
 from posthorse.rules.job import JobError, Options, State
-from posthorse.rules.lifecycle import Outcome, Raised, Unfit
+from posthorse.rules.outcomes import Outcome, Raised, Unfit
 from posthorse.rules.packing import Packing
 from posthorse.store.operations.outputs import OutputRow, outputs_of, outputs_of_items
 from posthorse.store.store import Store

@@ -18,7 +18,7 @@ from posthorse.clock import monotonic, until_tick
 from posthorse.errors import OutcomeUnknown, PosthorseError
 from posthorse.failpoints import failpoint
 from posthorse.rules.durations import lasted
-from posthorse.rules.lifecycle import Stopped
+from posthorse.rules.outcomes import Stopped
 from posthorse.rules.settings import Settings
 from posthorse.store.operations.runners import Runner, held_by
 from posthorse.store.store import Store

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from posthorse import ids
 from posthorse.rules.job import NewJob, Options, State
-from posthorse.rules.lifecycle import Split
+from posthorse.rules.outcomes import Split
 from posthorse.rules.packing import PACKED, JobTexts, Packing
 from posthorse.rules.parts import Part, in_order, numbers_of
 from posthorse.rules.ranges import Range

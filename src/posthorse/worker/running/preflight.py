@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from posthorse.errors import StoreError
-from posthorse.rules.lifecycle import Expired, Lost, Outcome, Stopped
+from posthorse.rules.outcomes import Expired, Lost, Outcome, Stopped
 from posthorse.rules.packing import Packing
 from posthorse.store.operations.read import arguments, lateness
 from posthorse.store.store import Store

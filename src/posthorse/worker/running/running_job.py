@@ -10,7 +10,7 @@ import msgspec
 from posthorse.clock import monotonic
 from posthorse.rules.events import Ended, Ending, Started
 from posthorse.rules.job import JobError, Lane, Options, State
-from posthorse.rules.lifecycle import Outcome, Raised, Stopped
+from posthorse.rules.outcomes import Outcome, Raised, Stopped
 from posthorse.rules.queues import DEFAULTS, QueueSettings
 from posthorse.rules.registry import Registered
 from posthorse.rules.slice_size import TIMED_OUT

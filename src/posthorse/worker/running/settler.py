@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Outcome, Raised, Returned
+from posthorse.rules.outcomes import Outcome, Raised, Returned
 from posthorse.rules.values.texts import message_of
 from posthorse.store.operations.finish import Settlement, settle_all
 from posthorse.store.operations.job_logs import LogChanges, after_logs

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from posthorse.clock import monotonic
 from posthorse.failpoints import failpoint
 from posthorse.rules.emitter import Emitter
-from posthorse.rules.lifecycle import Outcome, Raised
+from posthorse.rules.outcomes import Outcome, Raised
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.operations.runners import Runner
 from posthorse.worker.base import printing

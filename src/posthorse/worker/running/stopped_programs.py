@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from posthorse.clock import monotonic
 from posthorse.rules.job import JobError
-from posthorse.rules.lifecycle import Raised
+from posthorse.rules.outcomes import Raised
 from posthorse.worker.base.signals import seconds_since_signal
 
 PATIENCE, LOOK_INTERVAL = 0.5, 0.05

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from posthorse.clock import SECOND, monotonic
 from posthorse.errors import InvalidOption
-from posthorse.rules.lifecycle import Snoozed
+from posthorse.rules.outcomes import Snoozed
 from posthorse.rules.throttle import (
     Leave,
     Reading,
