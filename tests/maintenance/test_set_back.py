@@ -21,8 +21,9 @@ from posthorse.maintenance.clock_steps import ClockSteps
 from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
+from posthorse.store.operations.checkpoints import Checkpoint, checkpoint
 from posthorse.store.operations.claim import Claimed, Probe, claim
-from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import Runner, beat, register, take_leadership
 from posthorse.store.operations.store_facts import store_now

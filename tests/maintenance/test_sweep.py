@@ -26,8 +26,9 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy
 from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation, QuerySteps, operation, query
+from posthorse.store.operations.checkpoints import Checkpoint, checkpoint
 from posthorse.store.operations.claim import Claimed, Probe, claim
-from posthorse.store.operations.finish import Checkpoint, Fence, checkpoint
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.gates import tend_gates
 from posthorse.store.operations.read import events, workers
 from posthorse.store.operations.runners import (

@@ -40,18 +40,11 @@ from posthorse.rules.lifecycle import GRAPH, Policy, Spent, decide
 from posthorse.rules.outcomes import Crashed, Lost, Outcome, Raised, Stopped, Unfit
 from posthorse.rules.requests import Request
 from posthorse.rules.retry import as_backoff
+from posthorse.store.operations.checkpoints import Checkpoint, checkpoint, load_checkpoint
 from posthorse.store.operations.claim import Probe, claim, give_back
 from posthorse.store.operations.control import request
-from posthorse.store.operations.finish import (
-    Checkpoint,
-    Completion,
-    Fence,
-    Settlement,
-    checkpoint,
-    complete,
-    load_checkpoint,
-    settle,
-)
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Completion, Settlement, complete, settle
 from posthorse.store.operations.runners import (
     Runner,
     beat,

@@ -10,7 +10,7 @@ import pytest
 from posthorse.clock import SECOND
 from posthorse.rules.job import Lane, State
 from posthorse.store.operations import claim, runners
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.sqlite.backend import SqliteBackend
 from tests.store.yard import HOME, LEASE, Yard
 

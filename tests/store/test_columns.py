@@ -12,7 +12,7 @@ from posthorse.rules.outcomes import Crashed, Lost, Raised, Snoozed
 from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.retry import Backoff
 from posthorse.store.operations import read
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from tests.store.yard import Yard
 
 pytestmark = pytest.mark.all_postgres

@@ -15,7 +15,7 @@ from posthorse.rules.lifecycle import GRAPH
 from posthorse.rules.outcomes import Raised, Unfit
 from posthorse.rules.requests import Request
 from posthorse.store.operations import control, runners
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from tests.store.yard import Yard
 
 pytestmark = pytest.mark.all_postgres

@@ -17,6 +17,7 @@ from posthorse.rules.lifecycle import Policy, Spent, decide
 from posthorse.rules.outcomes import Raised
 from posthorse.store.operations import finish, read
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, new_dead_letters, raise_alarm
+from posthorse.store.operations.fence import Fence
 from tests.statuses import newest_rows
 from tests.store.yard import Yard
 
@@ -31,7 +32,7 @@ def die(yard: Yard, count: int = 1, lane: Lane = MAIL, error: JobError = NO) -> 
     runner = yard.runner(kinds=(lane.kind,))
     for claimed in yard.claim(runner, count, [lane]):
         transition = decide(Spent(), Raised(error), Policy(max_attempts=1))
-        attempt = finish.Fence(claimed.job, claimed.epoch, runner)
+        attempt = Fence(claimed.job, claimed.epoch, runner)
         assert yard.store.run(finish.settle(finish.Settlement(attempt, transition, lane)))
     return jobs
 

@@ -17,7 +17,7 @@ from posthorse.rules.outcomes import Crashed, Expired, Lost, Outcome, Raised, Sn
 from posthorse.store.base import QuerySteps
 from posthorse.store.operations import bulk, ends, runners
 from posthorse.store.operations.ends import JobEnd
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.schedules import STATES_OF
 from tests.store.test_control import IN_STATE
 from tests.store.test_queries import queries

@@ -15,7 +15,7 @@ from posthorse.errors import KeyConflict, UsageError
 from posthorse.rules.job import Lane, NewJob, State
 from posthorse.store.base import BoundQuery
 from posthorse.store.operations import read, runners, submit
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.store_facts import store_now
 from tests.store.yard import HOME, Yard
 

@@ -12,7 +12,7 @@ from posthorse.rules.outcomes import Joined
 from posthorse.store.operations import families_steered, read
 from posthorse.store.operations.families import NewFamily, Terms, add_children
 from posthorse.store.operations.families_steered import steer_families
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.retention import Going, erase, forget_jobs
 from posthorse.store.operations.runners import next_due
 from posthorse.store.operations.runs import claim_one

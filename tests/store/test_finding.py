@@ -19,8 +19,9 @@ from posthorse.rules.search.text import parse_filter
 from posthorse.rules.search.ways import BY_PARKING, Way, plan
 from posthorse.rules.search.words import How, Item
 from posthorse.store.operations import finding
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.finding import Look
-from posthorse.store.operations.finish import Fence, Settlement, settle
+from posthorse.store.operations.finish import Settlement, settle
 from posthorse.store.operations.read import JobRow
 from posthorse.store.store import Store
 from tests.statuses import newest_rows

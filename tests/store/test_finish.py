@@ -16,8 +16,9 @@ from posthorse.rules.outcomes import Crashed, Lost, Outcome, Raised, Returned, S
 from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.repeated_events import KEPT_APART
 from posthorse.rules.retry import Backoff
-from posthorse.store.operations import finish, read, runners
-from posthorse.store.operations.finish import Completion, Fence, Settlement
+from posthorse.store.operations import checkpoints, finish, read, runners
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Completion, Settlement
 from tests.store.yard import HOME, LEASE, Yard, standing
 
 pytestmark = pytest.mark.all_postgres
@@ -326,12 +327,12 @@ def test_spent_budgets_come_back_with_the_next_claim(yard: Yard) -> None:
 
 def test_checkpoint_is_kept_and_slices_are_counted(yard: Yard) -> None:
     attempt = yard.started()
-    assert yard.store.read(finish.load_checkpoint(attempt.job))[:2] == (0, None)
+    assert yard.store.read(checkpoints.load_checkpoint(attempt.job))[:2] == (0, None)
     assert yard.checkpoint(attempt, 0, is_slice=False) == (0, None)
     assert yard.checkpoint(attempt, 1) == (1, None)
     assert yard.checkpoint(attempt, 2) == (2, None)
     assert yard.checkpoint(attempt, 2, is_slice=False) == (2, None)
-    assert yard.store.read(finish.load_checkpoint(attempt.job))[:2] == (2, standing(2))
+    assert yard.store.read(checkpoints.load_checkpoint(attempt.job))[:2] == (2, standing(2))
     row = yard.job(attempt.job)
     assert (row.done, row.total, row.note, row.pace) == (2, 10, "note", "[2]")
 
@@ -351,7 +352,7 @@ def test_stale_worker_cannot_save_a_checkpoint(yard: Yard) -> None:
     assert yard.checkpoint(attempt, 6) is None
     heir = yard.claim_one()
     assert yard.checkpoint(attempt, 6) is None
-    assert yard.store.read(finish.load_checkpoint(attempt.job))[:2] == (1, standing(5))
+    assert yard.store.read(checkpoints.load_checkpoint(attempt.job))[:2] == (1, standing(5))
     assert yard.checkpoint(heir, 6) == (2, None)
 
 
@@ -366,9 +367,9 @@ def test_checkpoint_tells_what_is_asked(yard: Yard) -> None:
 def test_texts_of_a_checkpoint_may_hold_anything(yard: Yard) -> None:
     attempt = yard.started()
     texts = json.dumps({"a,b": '{}"\\\n', "é": None}, ensure_ascii=False)
-    at = finish.Checkpoint(2**40, None, texts, None, texts, texts)
-    assert yard.store.run(finish.checkpoint(attempt, at)) == (None,)
-    assert yard.store.read(finish.load_checkpoint(attempt.job))[:2] == (1, at)
+    at = checkpoints.Checkpoint(2**40, None, texts, None, texts, texts)
+    assert yard.store.run(checkpoints.checkpoint(attempt, at)) == (None,)
+    assert yard.store.read(checkpoints.load_checkpoint(attempt.job))[:2] == (1, at)
 
 
 def test_committed_slice_of_the_lost_attempt_clears_its_budgets(yard: Yard) -> None:

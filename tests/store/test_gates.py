@@ -23,7 +23,8 @@ from posthorse.rules.retry import Backoff
 from posthorse.store.base import Operation
 from posthorse.store.operations import runners, submit, through_gates
 from posthorse.store.operations.budgets import settle_within_budget
-from posthorse.store.operations.finish import Fence, Settlement
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Settlement
 from posthorse.store.operations.gates import (
     PATIENCE,
     gates_to_tend,

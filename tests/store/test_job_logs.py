@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from posthorse.store.operations.finish import Completion, Fence, complete
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Completion, complete
 from posthorse.store.operations.job_logs import (
     DroppedPart,
     LogChanges,

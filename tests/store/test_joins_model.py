@@ -23,7 +23,7 @@ from posthorse.rules.requests import Request
 from posthorse.store.operations import families_steered, releasing
 from posthorse.store.operations.families import NewFamily, Terms, add_children
 from posthorse.store.operations.families_steered import steer_families
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.releasing import release
 from tests.store.families import check_joins, edges_of, empty, join_of, stored_states, submit
 from tests.store.yard import Yard

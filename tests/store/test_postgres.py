@@ -18,8 +18,9 @@ from posthorse.errors import KeyConflict, OutcomeUnknown, StoreError, StoreUnrea
 from posthorse.rules.job import State
 from posthorse.rules.outcomes import Lost
 from posthorse.store.base import Operation, QuerySteps, operation
-from posthorse.store.operations import finish, read, runners
+from posthorse.store.operations import checkpoints, read, runners
 from posthorse.store.operations.ends import LeaseRace
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.submit import enqueue
 from posthorse.store.postgres.backend import WAITS_FOR_STANDBYS, PostgresBackend
 from tests.servers import PostgresServer
@@ -121,7 +122,7 @@ def test_claim_whose_reply_was_lost_says_so_and_strands_nothing(line: Line, mome
     strangers = yard.store.read(runners.held_by(runner))
     assert len(strangers) == (2 if moment == "after" else 0)
     for held in strangers:
-        yard.settle(finish.Fence(held.job, held.epoch, held.runner), Lost("reply lost"), spent=held.spent)
+        yard.settle(Fence(held.job, held.epoch, held.runner), Lost("reply lost"), spent=held.spent)
     assert len(yard.claim(runner, 9)) == 3
     yard.audit()
 
@@ -134,7 +135,7 @@ def test_slice_transaction_whose_commit_breaks_is_an_error(line: Line, moment: M
     proxy.cut(b"COMMIT", moment)
     with pytest.raises(StoreUnreachable), yard.store.transaction():
         yard.checkpoint(attempt, 1)
-    saved = yard.store.read(finish.load_checkpoint(attempt.job))
+    saved = yard.store.read(checkpoints.load_checkpoint(attempt.job))
     assert (saved.checkpoint is not None) == (moment == "after")
 
 
@@ -404,7 +405,7 @@ def test_checkpoint_inside_a_transaction_holds_a_rescue_off_until_its_commit(pos
             rescue = pool.submit(other.settle, attempt, Lost("gone"))
             wait_until_blocked(connection)
         assert rescue.result(20) is True
-    assert yard.store.read(finish.load_checkpoint(attempt.job)) is not None
+    assert yard.store.read(checkpoints.load_checkpoint(attempt.job)) is not None
     assert yard.checkpoint(attempt, 2) is None
     other.store.close()
 
@@ -422,12 +423,12 @@ def test_pooler_in_transaction_mode_is_noticed_and_works(pooled_url: str) -> Non
     runner = yard.runner()
     claimed = yard.claim(runner, 99)
     assert {job.job for job in claimed} == set(jobs)
-    attempt = finish.Fence(claimed[0].job, claimed[0].epoch, runner)
+    attempt = Fence(claimed[0].job, claimed[0].epoch, runner)
     for done in range(1, 12):  # beyond the number at which statements would be prepared
         assert yard.checkpoint(attempt, done) == (done, None)
     with yard.store.transaction():
         yard.checkpoint(attempt, 12)
-    assert yard.complete(*(finish.Fence(job.job, job.epoch, runner) for job in claimed)) == []
+    assert yard.complete(*(Fence(job.job, job.epoch, runner) for job in claimed)) == []
     for other in yards:
         other.store.close()
 

@@ -17,7 +17,7 @@ from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.queue_depth import Gauge
 from posthorse.store.operations import by_fair_share, claim, queues, submit
 from posthorse.store.operations.claim import Claimed
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from tests.store.yard import Yard
 
 MAIL, REPORTS = Lane("mail", "work"), Lane("reports", "work")

@@ -17,7 +17,7 @@ from posthorse.errors import InvalidTransition
 from posthorse.rules.job import Lane, State
 from posthorse.rules.outcomes import Lost
 from posthorse.store.operations import read, runners
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from tests.store.yard import HOME, Yard
 
 Seen = list[Fence]

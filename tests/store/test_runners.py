@@ -11,7 +11,7 @@ from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Spent
 from posthorse.rules.outcomes import Lost
 from posthorse.store.operations import read, runners
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from tests.store.yard import LEASE, Yard
 
 pytestmark = pytest.mark.all_postgres

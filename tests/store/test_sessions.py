@@ -12,7 +12,8 @@ from psycopg import sql
 
 from posthorse.errors import StoreError
 from posthorse.rules.job import State
-from posthorse.store.operations import finish, read
+from posthorse.store.operations import read
+from posthorse.store.operations.fence import Fence
 from posthorse.store.postgres.backend import PostgresBackend
 from posthorse.store.store import Store
 from tests.servers import MigratedDatabases, PostgresServer
@@ -81,7 +82,7 @@ def _work(url: str) -> None:
     def work(yard: Yard) -> int:
         runner, done = yard.runner(), 0
         while claimed := yard.claim(runner, 5):
-            attempts = [finish.Fence(job.job, job.epoch, runner) for job in claimed]
+            attempts = [Fence(job.job, job.epoch, runner) for job in claimed]
             for attempt in attempts:
                 assert yard.checkpoint(attempt, 1) == (1, None)
             with yard.store.transaction():

@@ -20,7 +20,8 @@ from posthorse.rules.outcomes import Raised, Snoozed
 from posthorse.rules.stream_cursor import Cursor, Place, as_cursor, why_unreadable
 from posthorse.rules.watched import ALL_KINDS, Wanted
 from posthorse.store.operations import finish, runners, stream, submit, telling
-from posthorse.store.operations.finish import Completion, Fence, Settlement
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Completion, Settlement
 from posthorse.store.operations.telling import Told
 from tests.store.yard import HOME, Yard
 from tests.waiting import until

@@ -25,7 +25,7 @@ from posthorse.rules.tallies import (
     what_happened,
 )
 from posthorse.store.operations import finish
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.tallies import (
     DAY,

@@ -18,6 +18,7 @@ from posthorse.rules.requests import Request
 from posthorse.rules.timeline import tell
 from posthorse.rules.unique import Identity
 from posthorse.store.operations import finish, read
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.runs import claim_one
 from tests.store.yard import HOME, Yard
 
@@ -226,7 +227,7 @@ def test_a_timeline_behind_any_number_is_the_rest_of_the_whole(yard: Yard) -> No
         assert yard.timeline(attempt.job, number) == told[number:]
 
 
-def _change(of: Callable[[Yard, finish.Fence], object]) -> Callable[[Yard, finish.Fence], object]:
+def _change(of: Callable[[Yard, Fence], object]) -> Callable[[Yard, Fence], object]:
     return of
 
 
@@ -242,7 +243,7 @@ def _change(of: Callable[[Yard, finish.Fence], object]) -> Callable[[Yard, finis
     ids=["complete", "fail", "give back", "checkpoint", "force"],
 )
 def test_the_pulse_changes_with_everything_that_a_follower_tells(
-    yard: Yard, change: Callable[[Yard, finish.Fence], object]
+    yard: Yard, change: Callable[[Yard, Fence], object]
 ) -> None:
     attempt = yard.started()
     before = yard.store.read(read.pulse(attempt.job))

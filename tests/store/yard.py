@@ -17,9 +17,11 @@ from posthorse.rules.outcomes import Outcome, Raised
 from posthorse.rules.requests import Request
 from posthorse.rules.timeline import tell
 from posthorse.rules.tuning import DEFAULTS, Tuning
-from posthorse.store.operations import claim, control, finish, read, runners, submit
+from posthorse.store.operations import checkpoints, claim, control, finish, read, runners, submit
+from posthorse.store.operations.checkpoints import Checkpoint
 from posthorse.store.operations.claim import Claimed, Probe
-from posthorse.store.operations.finish import Checkpoint, Completion, Fence
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Completion
 from posthorse.store.postgres.connections import channel_of
 from posthorse.store.store import Store
 
@@ -124,8 +126,10 @@ class Yard:
 
     def checkpoint(self, attempt: Fence, done: int = 1, *, is_slice: bool = True) -> tuple[int, str | None] | None:
         """Save a checkpoint; return the slices committed so far, and the request for the job; None if refused."""
-        saved = self.store.run(finish.checkpoint(attempt, standing(done), is_slice=is_slice))
-        return None if saved is None else (self.store.read(finish.load_checkpoint(attempt.job)).slices, saved.request)
+        saved = self.store.run(checkpoints.checkpoint(attempt, standing(done), is_slice=is_slice))
+        return (
+            None if saved is None else (self.store.read(checkpoints.load_checkpoint(attempt.job)).slices, saved.request)
+        )
 
     # ── control and reading ──────────────────────────────────────────────────────────────────────────
 

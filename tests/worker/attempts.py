@@ -8,7 +8,8 @@ import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.lifecycle import Policy, Spent, decide
 from posthorse.rules.outcomes import Outcome
-from posthorse.store.operations.finish import Fence, Settlement, settle
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Settlement, settle
 from posthorse.store.operations.runners import Runner, register, retire
 from posthorse.store.operations.runs import claim_one
 

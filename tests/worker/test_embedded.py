@@ -269,7 +269,8 @@ def test_a_pending_suspect_runs_alone(app: ph.Posthorse) -> None:
     from posthorse.rules.job import Lane
     from posthorse.rules.lifecycle import Policy, decide
     from posthorse.store.operations.claim import Probe, claim
-    from posthorse.store.operations.finish import Fence, Settlement, settle
+    from posthorse.store.operations.fence import Fence
+    from posthorse.store.operations.finish import Settlement, settle
     from posthorse.store.operations.runners import Runner, register
 
     guard, running = threading.Lock(), [0]

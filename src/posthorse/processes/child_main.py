@@ -23,7 +23,7 @@ from posthorse.rules.outcomes import Outcome, Raised, Stopped, Unfit
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.patience import wait_as, worker_waiting
 from posthorse.worker.base import log_capture, printing, signals
 from posthorse.worker.base.event_loop import new_loop, run_to_end

@@ -21,7 +21,8 @@ from posthorse.rules.values.kept import encode_kept
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.base import Operation
 from posthorse.store.operations.bad_items import BadItemRow
-from posthorse.store.operations.finish import Checkpoint, Fence
+from posthorse.store.operations.checkpoints import Checkpoint
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.signals import Heard
 from posthorse.store.operations.steps import StepRow
 from posthorse.worker.base.stop import StopSignal

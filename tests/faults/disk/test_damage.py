@@ -22,7 +22,7 @@ from posthorse.errors import OutcomeUnknown, StoreError, StoreUnreachable
 from posthorse.rules.tuning import Tuning
 from posthorse.store.base import BoundQuery, Rows
 from posthorse.store.committer import Answer
-from posthorse.store.operations.finish import load_checkpoint
+from posthorse.store.operations.checkpoints import load_checkpoint
 from posthorse.store.operations.submit import enqueue
 from posthorse.store.queries import Value
 from posthorse.store.sqlite.backend import SqliteBackend

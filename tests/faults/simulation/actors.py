@@ -17,9 +17,11 @@ from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Policy, Spent, decide
 from posthorse.rules.outcomes import Crashed, Expired, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
 from posthorse.rules.requests import Request
+from posthorse.store.operations.checkpoints import Checkpoint, checkpoint
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.control import request
-from posthorse.store.operations.finish import Checkpoint, Completion, Fence, Settlement, checkpoint, complete, settle
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Completion, Settlement, complete, settle
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.runners import Runner, beat, held_by, register, requests_for, retire
 from posthorse.worker.base.live_queues import LiveQueues

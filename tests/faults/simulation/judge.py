@@ -11,7 +11,7 @@ from functools import cache
 
 from posthorse.rules.job import State
 from posthorse.rules.lifecycle import GRAPH
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from tests.faults.simulation.actors import Step
 from tests.faults.simulation.kinds import IN_SLICES, IN_TRANSACTIONS, ITEMS, SLICE
 from tests.faults.simulation.limits import caps, named, overtaken, rates_of, sequence_of

@@ -26,7 +26,8 @@ from posthorse.rules.unique import Identity, OnConflict, Rule
 from posthorse.store.base import Operation
 from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import request
-from posthorse.store.operations.finish import Completion, Fence, Settlement, complete, settle
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Completion, Settlement, complete, settle
 from posthorse.store.operations.gates import (
     gates_to_tend,
     let_through,

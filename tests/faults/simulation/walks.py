@@ -14,7 +14,7 @@ from posthorse.rules.job import Lane, Options
 from posthorse.rules.outcomes import Lost, Outcome, Returned, Stopped
 from posthorse.rules.registry import KindOptions, register
 from posthorse.store.operations.claim import Claimed
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.batch import Batch
 from posthorse.worker.checkpoints.context import AboutJob, Context

@@ -14,7 +14,8 @@ from posthorse.rules.events import Ending, Rescued
 from posthorse.rules.lifecycle import Policy, decide
 from posthorse.rules.outcomes import Lost, Outcome
 from posthorse.rules.tallies import what_happened
-from posthorse.store.operations.finish import Fence, Settlement, settle
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Settlement, settle
 from posthorse.store.operations.runners import Held, NextDue, orphans, rescue_expired
 from posthorse.store.store import Store
 

@@ -11,7 +11,8 @@ from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.requests import Request
 from posthorse.store.base import Operation, QuerySteps, TypedQuery
 from posthorse.store.operations.families_steered import steer_page
-from posthorse.store.operations.finish import Fence, Settlement, end_attempt
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Settlement, end_attempt
 from posthorse.store.operations.lanes import home_of
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.one_job import HELD_LEASE, UNASK_RUNNER

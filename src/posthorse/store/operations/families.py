@@ -17,7 +17,7 @@ from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import BoundQuery, Operation, QuerySteps, TypedQuery, query, query_rows
 from posthorse.store.operations.awaited import wait_for
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.one_job import missing
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.submit import (

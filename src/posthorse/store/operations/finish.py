@@ -10,15 +10,11 @@ import msgspec
 
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
-from posthorse.rules.loop_state import decode_loops, forgiven
 from posthorse.rules.repeated_events import is_endless, times_in_a_row
-from posthorse.rules.slice_size import CutShort, cut_short_by
 from posthorse.rules.tallies import Happened
 from posthorse.store.base import (
-    BoundQuery,
     Operation,
     QuerySteps,
-    Shortcut,
     TypedQuery,
     creating_no_work,
     operation,
@@ -27,30 +23,18 @@ from posthorse.store.base import (
     single_operation,
 )
 from posthorse.store.operations import ends
-from posthorse.store.operations.bad_items import BadItemRow, keep_and_drop
 from posthorse.store.operations.ends import Written
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.lanes import lane_id
-from posthorse.store.operations.moves import LOOPS_OF, PARKED_STATES, do_as_asked
+from posthorse.store.operations.moves import PARKED_STATES, do_as_asked
 from posthorse.store.operations.one_job import UNASK_RUNNER
 from posthorse.store.operations.recording import last_step, record
 from posthorse.store.operations.signals import listen
-from posthorse.store.operations.steps import STEPS, StepRow, keep_steps
 from posthorse.store.operations.store_facts import now
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told
 from posthorse.store.operations.waiting import go_on_if_done
-from posthorse.store.queries import Row, Value
-
-
-class Fence(NamedTuple):
-    """The attempt that a write belongs to.
-
-    The epoch alone would not be enough: a database that lost acknowledged commits may assign the same one again.
-    """
-
-    job: str
-    epoch: int
-    runner: str
+from posthorse.store.queries import Row
 
 
 class Settlement(NamedTuple):
@@ -90,52 +74,8 @@ class Completion(NamedTuple):
     result: str
 
 
-class Checkpoint(NamedTuple):
-    """The state of a long job. All texts are JSON; `total` is None if it is unknown."""
-
-    done: int
-    total: int | None
-    pace: str
-    note: str | None
-    cursors: str
-    kept: str
-
-
-class BadItemChanges(NamedTuple):
-    """What one slice did to the bad items of its loop: items that it tolerated, and numbers to forget because the items
-    were repaired or did not come again.
-    """
-
-    loop: str
-    bad: Sequence[BadItemRow]
-    mended: Sequence[int]
-
-
-class Stood(NamedTuple):
-    """The state of a job when its attempts ended."""
-
-    slices: int
-    checkpoint: Checkpoint | None
-    cut_short: CutShort
-    uncommitted: Sequence[tuple[str, int]] = ()
-    """Bad items (loop, number) of a slice that was not committed."""
-    steps: Sequence[StepRow] = ()
-
-
-class Saved(NamedTuple):
-    """The reply to a checkpoint: what is requested of the job."""
-
-    request: str | None
-
-
 END_LEASES = TypedQuery("end_leases", EndedLease)
 RUNNER_ON_LIST = TypedQuery("runner_on_list", tuple[str, int])
-CHECKPOINT = TypedQuery("checkpoint", Saved)
-LOAD_CHECKPOINT = TypedQuery("load_checkpoint", tuple[int, int, int | None, str, str | None, str, str, int])
-ATTEMPTS_SINCE_SLICE = TypedQuery("attempts_since_slice", tuple[str, str | None])
-UNCOMMITTED_BAD_ITEMS = TypedQuery("uncommitted_bad_items", tuple[str, int])
-
-_NOTHING_ASKED = Saved(None)
 
 
 @creating_no_work
@@ -303,7 +243,7 @@ def _complete_evidence(attempt: Fence, evidence: str | None, took: int) -> Query
     """Add what only the store knows of an attempt that did not end by itself: how long it ran, and where."""
     if _was_measured(evidence):
         return evidence
-    told = _decoded(evidence)
+    told = {} if evidence is None else msgspec.json.decode(evidence, type=dict[str, object])
     told["seconds"] = round(took / 1_000_000, 3)
     for worker, pid in (yield from RUNNER_ON_LIST(id=attempt.runner)):
         told |= {"worker": worker, "pid": pid}
@@ -324,91 +264,8 @@ def _was_measured(evidence: str | None) -> bool:
     return evidence is not None and '"seconds":' in evidence
 
 
-def checkpoint(
-    attempt: Fence,
-    at: Checkpoint,
-    *,
-    is_slice: bool = True,
-    changes: BadItemChanges | None = None,
-    steps: Sequence[StepRow] = (),
-) -> Operation[Saved | None]:
-    """Save the state of a long job; None if its lease has ended, and then nothing is saved.
-
-    is_slice: whether this is progress, as a slice or a step, and not only a report.
-    """
-    if changes is not None or steps:
-        return Operation(partial(_checkpoint, attempt, at, is_slice, changes, steps), creates_no_work=True)
-    return Operation(
-        partial(_checkpoint, attempt, at, is_slice, None, ()),
-        is_single=True,
-        creates_no_work=True,
-        shortcut=Shortcut(_saving(attempt, at, is_slice, even_if_asked=0), _NOTHING_ASKED),
-    )
-
-
-@operation
-def load_checkpoint(job: str) -> QuerySteps[Stood]:
-    """Return the state of a job, if it has a checkpoint, and how its attempts ended since its last committed slice."""
-    since = yield from ATTEMPTS_SINCE_SLICE(job=job)
-    cut_short = cut_short_by((name, _decoded(detail)) for name, detail in since)
-    uncommitted = yield from UNCOMMITTED_BAD_ITEMS(job=job)
-    rows = yield from LOAD_CHECKPOINT(job=job)
-    if not rows:
-        return Stood(0, None, cut_short, uncommitted)
-    [(slices, done, total, pace, note, cursors, kept, has_steps)] = rows
-    steps = (yield from STEPS(job=job)) if has_steps else ()
-    return Stood(slices, Checkpoint(done, total, pace, note, cursors, kept), cut_short, uncommitted, steps)
-
-
-@single_operation
-def errors_before_slice(job: str) -> QuerySteps[int]:
-    """Return how many attempts had failed before the one that committed the last slice."""
-    rows = yield from LOOPS_OF(job=job)
-    return forgiven(decode_loops(rows[0][0]).values()) if rows else 0
-
-
-def _checkpoint(
-    attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None, steps: Sequence[StepRow]
-) -> QuerySteps[Saved | None]:
-    saved = CHECKPOINT.typed((yield _saving(attempt, at, is_slice, even_if_asked=1)))
-    if not saved:
-        return None
-    # From here on, the checkpoint holds the lease until the commit.
-    if changes is not None:
-        yield from keep_and_drop(
-            attempt.job, attempt.epoch if is_slice else 0, changes.loop, changes.bad, changes.mended
-        )
-    if steps:
-        yield from keep_steps(attempt.job, attempt.epoch, steps)
-    return saved[0]
-
-
-def _saving(attempt: Fence, at: Checkpoint, is_slice: bool, *, even_if_asked: int) -> BoundQuery:
-    job, epoch, runner = attempt
-    done, total, pace, note, cursors, kept = at
-    values: dict[str, Value] = {
-        "job": job,
-        "epoch": epoch,
-        "runner": runner,
-        "step": 1 if is_slice else 0,
-        "done": done,
-        "total": total,
-        "pace": pace,
-        "has_note": 0 if note is None else 1,
-        "note": note or "",
-        "cursors": cursors,
-        "kept": kept,
-        "even_if_asked": even_if_asked,
-    }
-    return BoundQuery(CHECKPOINT.name, values)
-
-
 def _by_epoch(completions: Sequence[Completion]) -> Mapping[int, Sequence[tuple[str, str]]]:
     found: dict[int, list[tuple[str, str]]] = {}
     for job, epoch, result in completions:
         found.setdefault(epoch, []).append((job, result))
     return found
-
-
-def _decoded(detail: str | None) -> dict[str, object]:
-    return {} if detail is None else msgspec.json.decode(detail, type=dict[str, object])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from posthorse.store.base import QuerySteps, creating_no_work, operation
-from posthorse.store.operations.finish import Checkpoint, Fence, Saved, checkpoint
+from posthorse.store.operations.checkpoints import Checkpoint, Saved, checkpoint
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.steps import StepRow
 from posthorse.store.operations.store_facts import now
 

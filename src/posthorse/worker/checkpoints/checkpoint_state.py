@@ -15,7 +15,7 @@ from posthorse.rules.packing import JobTexts
 from posthorse.rules.progress import Pace
 from posthorse.rules.slice_size import SliceSize
 from posthorse.store.operations.bad_items import BadItemRow
-from posthorse.store.operations.finish import BadItemChanges, Checkpoint
+from posthorse.store.operations.checkpoints import BadItemChanges, Checkpoint
 from posthorse.worker.checkpoints.kept_values import KeptValues
 
 

@@ -22,7 +22,8 @@ from posthorse.rules.topics import Topic
 from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bad_items import BadItemRow, RetryRow
-from posthorse.store.operations.finish import BadItemChanges, Fence, Saved, checkpoint, load_checkpoint
+from posthorse.store.operations.checkpoints import BadItemChanges, Saved, checkpoint, load_checkpoint
+from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.signals import Heard, heard
 from posthorse.store.operations.steps import StepRow
 from posthorse.store.operations.store_facts import store_now

@@ -34,15 +34,10 @@ from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout
 from posthorse.rules.tallies import what_happened
 from posthorse.store.operations.budgets import settle_within_budget
+from posthorse.store.operations.checkpoints import errors_before_slice
 from posthorse.store.operations.claim import give_back
-from posthorse.store.operations.finish import (
-    Completion,
-    Fence,
-    Settlement,
-    complete,
-    errors_before_slice,
-    unfit_in_a_row,
-)
+from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.finish import Completion, Settlement, complete, unfit_in_a_row
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.job_logs import LogChanges, after_logs, write_logs
 from posthorse.store.operations.parts import split_job

@@ -11,7 +11,7 @@ from posthorse.rules.middleware import Layer
 from posthorse.rules.outcomes import Outcome
 from posthorse.rules.registry import Registry
 from posthorse.rules.throttle import Throttle, ThrottleFunction
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running.execution import FromThread, run

@@ -16,7 +16,7 @@ from posthorse.rules.in_flow import InFlow
 from posthorse.rules.job import NewJob, Options
 from posthorse.rules.registry import KindOptions, Registered, Registry, register
 from posthorse.store.operations.families import NewFamily, Terms, add_children
-from posthorse.store.operations.finish import Fence
+from posthorse.store.operations.fence import Fence
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.running.running_job import RunningJob
