@@ -26,8 +26,9 @@ from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.signals import Heard
 from posthorse.store.operations.steps import StepRow
 from posthorse.worker.base.stop import StopSignal
+from posthorse.worker.checkpoints.about_job import AboutJob
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
-from posthorse.worker.checkpoints.context import AboutJob, Context
+from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
 
 T = TypeVar("T")

@@ -16,8 +16,9 @@ from posthorse.rules.registry import KindOptions, register
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.fence import Fence
 from posthorse.worker.base.stop import StopSignal
+from posthorse.worker.checkpoints.about_job import AboutJob
 from posthorse.worker.checkpoints.batch import Batch
-from posthorse.worker.checkpoints.context import AboutJob, Context
+from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
 from tests.faults.simulation.kinds import ITEMS, SLICE
 from tests.faults.simulation.world import WorldStore, at_once

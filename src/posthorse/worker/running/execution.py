@@ -33,7 +33,8 @@ from posthorse.worker.base import structlog_fields
 from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.base.log_capture import JOB
 from posthorse.worker.base.stop import StopSignal
-from posthorse.worker.checkpoints.context import AboutJob, Context
+from posthorse.worker.checkpoints.about_job import AboutJob
+from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.running import onion, resources
 from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framework
