@@ -39,7 +39,7 @@ def mark(job: str, event: str, detail: int = 0) -> None:
 
 def epoch_of(ctx: ph.Context) -> int:
     """Return the fence of this attempt, which jobs need not know, but the ledger records."""
-    return ctx._journal._attempt.epoch
+    return ctx._journal.fence.epoch
 
 
 def write_effects(connection: ph.Connection, ctx: ph.Context, items: Sequence[int]) -> None:

@@ -34,7 +34,7 @@ class Story:
         self.token = new_token()
         self._recorder = Recorder(os.environ.get(HISTORY, os.devnull), str(os.getpid()))
         self._job, self._attempt = ctx.job_id, ctx.attempt
-        self.epoch = ctx._journal._attempt.epoch  # the fence, which jobs need not know
+        self.epoch = ctx._journal.fence.epoch  # the fence, which jobs need not know
         self.tell("start", value=value)
 
     def tell(self, op: str, phase: Phase = "ok", *, value: Value = Value()) -> None:  # noqa: B008  # frozen

@@ -30,6 +30,7 @@ from posthorse.worker.checkpoints.about_job import AboutJob
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.checkpoints.step_journal import StepJournal
 
 T = TypeVar("T")
 
@@ -58,13 +59,13 @@ class MemoryJournal(Journal):
         self.is_in_transaction = False
         self.progress_interval = inf
         self._stop_after = stop_after
-        self._attempt = Fence(job, 1, "tests")
-        self._turn = asyncio.Lock()
+        self.fence = Fence(job, 1, "tests")
+        self.turn = asyncio.Lock()
         self._is_doubtful = False
         self._uncommitted = {}
 
     def save(self, done: Slice | None = None) -> None:
-        self._begin_commit(done)
+        self.begin_commit(done)
         if done is not None:
             self.state.advance(done)
         self.saved = self.state.encode(None if done is None else done.loop, PLAIN_TEXTS)
@@ -78,34 +79,8 @@ class MemoryJournal(Journal):
     async def asave(self, done: Slice | None = None) -> None:
         self.save(done)
 
-    def keep_steps(self, steps: Sequence[StepRow]) -> None:
-        self.save()
-        self.all_steps += steps
-        self.steps_kept += len(steps)
-
-    async def akeep_steps(self, steps: Sequence[StepRow]) -> None:
-        self.keep_steps(steps)
-
-    def begin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
-        now = Clock().now()
-        step = StepRow(name, form, str(now + span))
-        self.keep_steps([*steps, step])
-        return step, now
-
-    async def abegin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
-        return self.begin_wait(name, form, span, steps)
-
-    def heard(self, topic: Topic, *, is_own: bool) -> Heard:
-        return Heard(self.events.get(topic.name), AFTER_ALL_SLEEPS)
-
-    async def aheard(self, topic: Topic, *, is_own: bool) -> Heard:
-        return self.heard(topic, is_own=is_own)
-
-    def store_now(self) -> int:
-        return AFTER_ALL_SLEEPS
-
-    async def astore_now(self) -> int:
-        return AFTER_ALL_SLEEPS
+    def step_journal(self) -> MemoryStepJournal:
+        return MemoryStepJournal(self)
 
     @property
     def is_called_in_transaction(self) -> bool:
@@ -144,6 +119,42 @@ class MemoryJournal(Journal):
 
     def warn_in_loop(self, call: str, instead: str) -> None:
         pass
+
+
+class MemoryStepJournal(StepJournal):
+    """The steps of such an attempt."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self._memory = journal
+
+    def keep_steps(self, steps: Sequence[StepRow]) -> None:
+        self._memory.save()
+        self._memory.all_steps += steps
+        self._memory.steps_kept += len(steps)
+
+    async def akeep_steps(self, steps: Sequence[StepRow]) -> None:
+        self.keep_steps(steps)
+
+    def begin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
+        now = Clock().now()
+        step = StepRow(name, form, str(now + span))
+        self.keep_steps([*steps, step])
+        return step, now
+
+    async def abegin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
+        return self.begin_wait(name, form, span, steps)
+
+    def heard(self, topic: Topic, *, is_own: bool) -> Heard:
+        return Heard(self._memory.events.get(topic.name), AFTER_ALL_SLEEPS)
+
+    async def aheard(self, topic: Topic, *, is_own: bool) -> Heard:
+        return self.heard(topic, is_own=is_own)
+
+    def store_now(self) -> int:
+        return AFTER_ALL_SLEEPS
+
+    async def astore_now(self) -> int:
+        return AFTER_ALL_SLEEPS
 
 
 class FakeContext(Context):

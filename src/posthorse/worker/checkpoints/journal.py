@@ -18,16 +18,12 @@ from posthorse.rules.outcomes import Split
 from posthorse.rules.packing import PLAIN_TEXTS, JobTexts
 from posthorse.rules.ranges import Range
 from posthorse.rules.slice_size import UNCUT
-from posthorse.rules.topics import Topic
 from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bad_items import BadItemRow, RetryRow
 from posthorse.store.operations.checkpoints import BadItemChanges, Saved, checkpoint, load_checkpoint
 from posthorse.store.operations.fence import Fence
-from posthorse.store.operations.signals import Heard, heard
 from posthorse.store.operations.steps import StepRow
-from posthorse.store.operations.store_facts import store_now
-from posthorse.store.operations.waits import BegunWait, begin_wait
 from posthorse.store.store import Store
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice, packed_bad_items
@@ -35,6 +31,7 @@ from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
 if TYPE_CHECKING:
     from posthorse.rules.throttle import Throttle, ThrottleFunction
     from posthorse.rules.tuning import Tuning
+    from posthorse.worker.checkpoints.step_journal import StepJournal
     from posthorse.worker.checkpoints.throttles.measuring import Measuring
 
 T = TypeVar("T")
@@ -86,25 +83,25 @@ class Journal:
         """A sleep of fewer seconds keeps the worker."""
         self.step_pause = store.tuning.step_pause
         """By this the waits between the tries of a step are multiplied."""
-        self._attempt = attempt
+        self.fence = attempt
         self._lane = lane
-        self._texts = texts
+        self.texts = texts
         self._longest_transaction = longest_transaction
         self._is_doubtful = False
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
         self._uncommitted: dict[str, set[int]] = {}
         """Numbers of bad items, by loop, that were stored for slices that have not been committed."""
 
     async def load(self) -> None:
         """Load the checkpoint of earlier attempts. Raises CodecError."""
-        stood = await self._store.aread(load_checkpoint(self._attempt.job))
+        stood = await self._store.aread(load_checkpoint(self.fence.job))
         self.cut_short = stood.cut_short
         for loop, number in stood.uncommitted:
             self._uncommitted.setdefault(loop, set()).add(number)
-        self.kept_steps = [self._unpacked(step) for step in stood.steps]
+        self.kept_steps = [step._replace(value=self.texts.unpack(step.value, "step")) for step in stood.steps]
         if stood.checkpoint is not None:
             failed = self.state.failed
-            self.state = CheckpointState.restore(stood.checkpoint, self._texts)
+            self.state = CheckpointState.restore(stood.checkpoint, self.texts)
             self.state.failed = failed
 
     def begin_slice(self, loop: str, began: float, *, is_first: bool) -> None:
@@ -118,9 +115,9 @@ class Journal:
 
     def save(self, done: Slice | None = None) -> None:
         """Commit a slice, or the state without one. Raises Interrupted if the lease is lost."""
-        self._begin_commit(done)
+        self.begin_commit(done)
         failpoint("before_slice_commit")
-        self._take(self._store.run(self._saving(done)), done)
+        self.take_reply(self._store.run(self._saving(done)), done)
         failpoint("after_slice_commit")
         self._is_doubtful = False
         if self._emitter.slice_committed:
@@ -131,67 +128,21 @@ class Journal:
         if self.is_in_transaction:
             await self._asave(done)
         else:
-            async with self._turn:  # progress may be on its way to the store
+            async with self.turn:  # progress may be on its way to the store
                 await self._asave(done)
-
-    def keep_steps(self, steps: Sequence[StepRow]) -> None:
-        """Commit steps, with the state but without a slice. Raises Interrupted if the lease is lost, CodecError."""
-        self._begin_commit(None)
-        failpoint("before_step_commit")
-        self._take(self._store.run(self._keeping_steps(steps)), None)
-        self.steps_kept += len(steps)
-        failpoint("after_step_commit")
-
-    async def akeep_steps(self, steps: Sequence[StepRow]) -> None:
-        """Do the same as `keep_steps`, in a coroutine."""
-        async with self._turn:
-            self._begin_commit(None)
-            failpoint("before_step_commit")
-            self._take(await self._store.arun(self._keeping_steps(steps)), None)
-            self.steps_kept += len(steps)
-            failpoint("after_step_commit")
-
-    def begin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
-        """Commit the step that notes the end of a wait of so many microseconds, and others that come before it; return
-        it, and the store's clock.
-        """
-        self._begin_commit(None)
-        return self._take_wait(self._store.run(self._beginning_wait(name, form, span, steps)))
-
-    async def abegin_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> tuple[StepRow, int]:
-        """Do the same as `begin_wait`, in a coroutine."""
-        async with self._turn:
-            self._begin_commit(None)
-            return self._take_wait(await self._store.arun(self._beginning_wait(name, form, span, steps)))
-
-    def heard(self, topic: Topic, *, is_own: bool) -> Heard:
-        """Return what was sent to a topic, unpacked; `is_own`: to this job alone. Raises CodecError."""
-        return self._opened(self._store.read(heard(topic)), is_own)
-
-    async def aheard(self, topic: Topic, *, is_own: bool) -> Heard:
-        """Do the same as `heard`, in a coroutine."""
-        return self._opened(await self._store.aread(heard(topic)), is_own)
-
-    def store_now(self) -> int:
-        """Return the store's clock, in microseconds."""
-        return self._store.read(store_now())
-
-    async def astore_now(self) -> int:
-        """Do the same as `store_now`, in a coroutine."""
-        return await self._store.aread(store_now())
 
     def keep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
         """Store the bad items of a slice that fails because of them, until a later attempt meets them again."""
         with suppress(PosthorseError, Interrupted):  # the error that led here says more
-            self._begin_commit(None)
-            self._take(self._store.run(self._keeping(loop, bad)), None)
+            self.begin_commit(None)
+            self.take_reply(self._store.run(self._keeping(loop, bad)), None)
 
     async def akeep_bad(self, loop: str, bad: Sequence[BadItemRow]) -> None:
         """Do the same as `keep_bad`, in a coroutine."""
-        async with self._turn:
+        async with self.turn:
             with suppress(PosthorseError, Interrupted):
-                self._begin_commit(None)
-                self._take(await self._store.arun(self._keeping(loop, bad)), None)
+                self.begin_commit(None)
+                self.take_reply(await self._store.arun(self._keeping(loop, bad)), None)
 
     @contextmanager
     def transaction(self, finish: Callable[[], Slice], connection: object = None) -> Iterator[object]:
@@ -203,8 +154,8 @@ class Journal:
             with self._store.transaction(connection, longest=self._longest_transaction) as open_connection:
                 yield open_connection
                 done = finish()
-                self._begin_commit(done)
-                self._take(self._store.run(self._saving(done)), done)
+                self.begin_commit(done)
+                self.take_reply(self._store.run(self._saving(done)), done)
                 failpoint("before_slice_commit")
             failpoint("after_slice_commit")
             self._is_doubtful = False
@@ -214,18 +165,46 @@ class Journal:
     @asynccontextmanager
     async def atransaction(self, finish: Callable[[], Slice], connection: object = None) -> AsyncIterator[object]:
         """Do the same as `transaction`, in a coroutine."""
-        async with self._turn:
+        async with self.turn:
             with self._one_transaction():
                 async with self._store.atransaction(connection, longest=self._longest_transaction) as open_connection:
                     yield open_connection
                     done = finish()
-                    self._begin_commit(done)
-                    self._take(await self._store.arun(self._saving(done)), done)
+                    self.begin_commit(done)
+                    self.take_reply(await self._store.arun(self._saving(done)), done)
                     failpoint("before_slice_commit")
                 failpoint("after_slice_commit")
                 self._is_doubtful = False
                 if self._emitter.slice_committed:
                     self._tell(done)
+
+    def begin_commit(self, done: Slice | None) -> None:
+        """Prepare a commit. Raises Interrupted if the lease is lost, StoreError if the commit of a slice failed."""
+        # Until the commit succeeds, the state in memory is ahead of the store. A body that swallows the error of a
+        # commit must not carry the cursor past the slice that was lost.
+        self.raise_if_doubtful()
+        if self.stop.request == "lost":
+            raise Interrupted(LOST)
+        self._is_doubtful = done is not None
+
+    def take_reply(self, saved: Saved | None, done: Slice | None) -> None:
+        """Note a commit and what is requested of the job; None: the lease is lost, which raises Interrupted."""
+        if saved is None:
+            self.stop.ask("lost")
+            raise Interrupted(LOST)
+        if done is not None:
+            self.slices_committed += 1
+            self.uncommitted_slice = None
+            self.cut_short = UNCUT
+            self.state.kept.commit(done.loop)
+        if saved.request is not None:
+            self.stop.ask(saved.request)
+
+    def step_journal(self) -> StepJournal:
+        """Return what saves the steps of the job."""
+        from posthorse.worker.checkpoints.step_journal import StepJournal  # here: most jobs have no steps
+
+        return StepJournal(self)
 
     def listen(self, listener: Callable[[SliceCommitted], object]) -> None:
         """Let a listener hear of committed slices, as `app.listen` does."""
@@ -244,7 +223,7 @@ class Journal:
     @property
     def job(self) -> str:
         """The id of the job."""
-        return self._attempt.job
+        return self.fence.job
 
     @property
     def lane(self) -> Lane:
@@ -265,11 +244,11 @@ class Journal:
 
     def unpacked(self, rows: Sequence[RetryRow]) -> Sequence[RetryRow]:
         """Return bad items to retry, unpacked. Raises CodecError."""
-        return [row._replace(item=self._texts.unpack(row.item, "bad item")) for row in rows]
+        return [row._replace(item=self.texts.unpack(row.item, "bad item")) for row in rows]
 
     def unpacked_range(self, range: Range) -> Range:
         """Return the range of a part, unpacked. Raises CodecError."""
-        unpack = self._texts.unpack_cursor
+        unpack = self.texts.unpack_cursor
         return replace(range, after=unpack(range.after), upto=unpack(range.upto))
 
     def run(self, operation: Operation[T]) -> T:
@@ -290,7 +269,7 @@ class Journal:
 
     def texts_of(self, job: str, options: str | None) -> JobTexts:
         """Return the texts of another job, given its stored options."""
-        return self._texts.of(job, options)
+        return self.texts.of(job, options)
 
     def warn_in_loop(self, call: str, instead: str) -> None:
         """Warn a caller that blocks a running event loop."""
@@ -324,9 +303,9 @@ class Journal:
             )
 
     async def _asave(self, done: Slice | None) -> None:
-        self._begin_commit(done)
+        self.begin_commit(done)
         failpoint("before_slice_commit")
-        self._take(await self._store.arun(self._saving(done)), done)
+        self.take_reply(await self._store.arun(self._saving(done)), done)
         failpoint("after_slice_commit")
         self._is_doubtful = False
         if self._emitter.slice_committed:
@@ -340,75 +319,28 @@ class Journal:
         finally:
             self.is_in_transaction = False
 
-    def _begin_commit(self, done: Slice | None) -> None:
-        # Until the commit succeeds, the state in memory is ahead of the store. A body that swallows the error of a
-        # commit must not carry the cursor past the slice that was lost.
-        self.raise_if_doubtful()
-        if self.stop.request == "lost":
-            raise Interrupted(LOST)
-        self._is_doubtful = done is not None
-
     def _saving(self, done: Slice | None) -> Operation[Saved | None]:
         if done is None:
-            return checkpoint(self._attempt, self.state.encode(None, self._texts), is_slice=False)
+            return checkpoint(self.fence, self.state.encode(None, self.texts), is_slice=False)
         self.state.advance(done)
         if done.retried is None and (left := self._uncommitted.pop(done.loop, None)):
             done = replace(done, mended=sorted(left - {bad.number for bad in done.bad}))
         changes = done.changes
         if changes is not None and changes.bad:
-            changes = changes._replace(bad=packed_bad_items(changes.bad, self._texts))
-        return checkpoint(self._attempt, self.state.encode(done.loop, self._texts), changes=changes)
-
-    def _opened(self, found: Heard, is_own: bool) -> Heard:
-        if found.payload is None:
-            return found
-        texts = self._texts if is_own else self._texts.of_no_job()
-        return found._replace(payload=texts.unpack(found.payload, "event"))
-
-    def _unpacked(self, step: StepRow) -> StepRow:
-        return step._replace(value=self._texts.unpack(step.value, "step"))
-
-    def _keeping_steps(self, steps: Sequence[StepRow]) -> Operation[Saved | None]:
-        self.state.forgive()
-        return checkpoint(self._attempt, self.state.encode(None, self._texts), steps=self._packed(steps))
-
-    def _packed(self, steps: Sequence[StepRow]) -> Sequence[StepRow]:
-        return [step._replace(value=self._texts.pack(step.value, "step")) for step in steps]
-
-    def _beginning_wait(self, name: str, form: str, span: int, steps: Sequence[StepRow]) -> Operation[BegunWait | None]:
-        self.state.forgive()
-        at, packed = self.state.encode(None, self._texts), self._packed(steps)
-        return begin_wait(self._attempt, at, name, form, span, packed)
-
-    def _take_wait(self, begun: BegunWait | None) -> tuple[StepRow, int]:
-        self._take(None if begun is None else begun.saved, None)
-        assert begun is not None, "else the lease is lost, and that was raised"
-        self.steps_kept += 1
-        return begun.step, begun.now
+            changes = changes._replace(bad=packed_bad_items(changes.bad, self.texts))
+        return checkpoint(self.fence, self.state.encode(done.loop, self.texts), changes=changes)
 
     def _keeping(self, loop: str, bad: Sequence[BadItemRow]) -> Operation[Saved | None]:
         self._uncommitted.setdefault(loop, set()).update(item.number for item in bad)
-        at, bad = self.state.encode(None, self._texts), packed_bad_items(bad, self._texts)
-        return checkpoint(self._attempt, at, is_slice=False, changes=BadItemChanges(loop, bad, ()))
-
-    def _take(self, saved: Saved | None, done: Slice | None) -> None:
-        if saved is None:
-            self.stop.ask("lost")
-            raise Interrupted(LOST)
-        if done is not None:
-            self.slices_committed += 1
-            self.uncommitted_slice = None
-            self.cut_short = UNCUT
-            self.state.kept.commit(done.loop)
-        if saved.request is not None:
-            self.stop.ask(saved.request)
+        at, bad = self.state.encode(None, self.texts), packed_bad_items(bad, self.texts)
+        return checkpoint(self.fence, at, is_slice=False, changes=BadItemChanges(loop, bad, ()))
 
     def _tell(self, done: Slice | None) -> None:
         if done is None:
             return
         lane, state = self._lane, self.state
         event = SliceCommitted(
-            job=self._attempt.job,
+            job=self.fence.job,
             kind=lane.kind,
             queue=lane.queue,
             tenant=lane.tenant or None,

@@ -68,6 +68,7 @@ class Steps:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._saved = journal.step_journal()
         self._kept = {row.name: row for row in journal.kept_steps}
         self._size = sum(len(row.value.encode()) for row in journal.kept_steps)
         self._begun: set[str] = set()
@@ -86,7 +87,7 @@ class Steps:
             getattr(value, "close", _nothing)()
             raise InvalidCall(f"the function of step {name!r} must be awaited; write `await ctx.astep({name!r}, …)`")
         row = self._row(name, value)
-        self._journal.keep_steps([*self._timed_out, row])
+        self._saved.keep_steps([*self._timed_out, row])
         return self._keep(row)
 
     async def arun(self, name: str, call: Callable[[], object], tries: Tries) -> object:
@@ -96,7 +97,7 @@ class Steps:
             return decode_kept(kept.value)
         self._journal.stop.raise_if_asked()
         row = self._row(name, await self._acall(call, tries))
-        await self._journal.akeep_steps([*self._timed_out, row])
+        await self._saved.akeep_steps([*self._timed_out, row])
         return self._keep(row)
 
     def _call(self, call: Callable[[], object], tries: Tries) -> object:
@@ -130,10 +131,10 @@ class Steps:
         kept = self._begin(name, SLEEP)
         if kept is None:
             self._journal.stop.raise_if_asked()
-            kept, now = self._journal.begin_wait(name, UNTIL, span, self._timed_out)
+            kept, now = self._saved.begin_wait(name, UNTIL, span, self._timed_out)
             self._keep(kept)
         else:
-            now = self._journal.store_now()
+            now = self._saved.store_now()
         seconds = self._left_in_place(name, int(kept.value), now)
         if seconds > 0:
             self._journal.stop.wait(seconds)
@@ -143,10 +144,10 @@ class Steps:
         kept = self._begin(name, SLEEP)
         if kept is None:
             self._journal.stop.raise_if_asked()
-            kept, now = await self._journal.abegin_wait(name, UNTIL, span, self._timed_out)
+            kept, now = await self._saved.abegin_wait(name, UNTIL, span, self._timed_out)
             self._keep(kept)
         else:
-            now = await self._journal.astore_now()
+            now = await self._saved.astore_now()
         seconds = self._left_in_place(name, int(kept.value), now)
         if seconds > 0:
             await self._journal.stop.await_(seconds)
@@ -168,15 +169,15 @@ class Steps:
         kept = self._begin(name, WAIT)
         if kept is not None and kept.form != DEADLINE:
             return _outcome_of(kept)
-        found = self._journal.heard(awaited.topic, is_own=awaited.is_own)
+        found = self._saved.heard(awaited.topic, is_own=awaited.is_own)
         if found.payload is not None:
             row = self._checked(StepRow(name, EVENT, found.payload), "its payload")
-            self._journal.keep_steps([*self._timed_out, row])
+            self._saved.keep_steps([*self._timed_out, row])
             return self._keep(row)
         self._journal.stop.raise_if_asked()
         now = found.now
         if kept is None and span is not None:
-            kept, now = self._journal.begin_wait(name, DEADLINE, span, self._timed_out)
+            kept, now = self._saved.begin_wait(name, DEADLINE, span, self._timed_out)
             self._keep(kept)
         return self._set_aside(awaited, None if kept is None else int(kept.value), now)
 
@@ -186,15 +187,15 @@ class Steps:
         kept = self._begin(name, WAIT)
         if kept is not None and kept.form != DEADLINE:
             return _outcome_of(kept)
-        found = await self._journal.aheard(awaited.topic, is_own=awaited.is_own)
+        found = await self._saved.aheard(awaited.topic, is_own=awaited.is_own)
         if found.payload is not None:
             row = self._checked(StepRow(name, EVENT, found.payload), "its payload")
-            await self._journal.akeep_steps([*self._timed_out, row])
+            await self._saved.akeep_steps([*self._timed_out, row])
             return self._keep(row)
         self._journal.stop.raise_if_asked()
         now = found.now
         if kept is None and span is not None:
-            kept, now = await self._journal.abegin_wait(name, DEADLINE, span, self._timed_out)
+            kept, now = await self._saved.abegin_wait(name, DEADLINE, span, self._timed_out)
             self._keep(kept)
         return self._set_aside(awaited, None if kept is None else int(kept.value), now)
 
