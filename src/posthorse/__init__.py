@@ -10,13 +10,14 @@ from posthorse.version import VERSION
 
 if typing.TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
+    from posthorse.app.call import Call
     from posthorse.app.client import Posthorse
     from posthorse.app.command_bus import CommandBus
     from posthorse.app.commands import Command
     from posthorse.app.flow import Flow
     from posthorse.app.job import Job
     from posthorse.app.jobs import Jobs
-    from posthorse.app.kind import Call, Kind
+    from posthorse.app.kind import Kind
     from posthorse.app.node import Node
     from posthorse.app.page import Count, Page, Searched
     from posthorse.app.queues import Queue
@@ -199,7 +200,7 @@ _HOMES = {
     "Flow": "posthorse.app.flow",
     "Job": "posthorse.app.job",
     "Jobs": "posthorse.app.jobs",
-    "Call": "posthorse.app.kind",
+    "Call": "posthorse.app.call",
     "Kind": "posthorse.app.kind",
     "Node": "posthorse.app.node",
     "Queue": "posthorse.app.queues",

@@ -12,7 +12,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.app import option_types as typed
-from posthorse.app.kind import Overrides
+from posthorse.app.overrides import Overrides
 from posthorse.app.schedules import add_schedule
 from posthorse.rules.options.option import Place
 from posthorse.rules.options.table import OPTIONS, options_at

@@ -196,7 +196,7 @@ def test_a_commit_that_failed_cannot_be_swallowed(
             failures.append("disk full")
             raise OSError("disk full")
 
-    monkeypatch.setattr(Journal, "_take", failing)
+    monkeypatch.setattr(Journal, "take_reply", failing)
 
     @app.job(max_attempts=3, backoff=0)
     def write(ctx: ph.Context) -> None:

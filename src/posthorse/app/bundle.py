@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, 
 
 import msgspec
 
+from posthorse.app.call import Call
 from posthorse.app.job_decorator import DeclaresJobs
-from posthorse.app.kind import Call, JobFunction, Kind
+from posthorse.app.job_function import JobFunction
+from posthorse.app.kind import Kind
 from posthorse.app.pickling import is_found
 from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.rules.job import checked_name

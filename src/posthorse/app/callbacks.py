@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 import msgspec
 
 from posthorse import ids
-from posthorse.app.kind import Call, CallWithOutputs, Kind
+from posthorse.app.call import Call, CallWithOutputs
+from posthorse.app.kind import Kind
 from posthorse.app.submitting import Wanted, asubmit, submit
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.outputs import ENDED, PREVIOUS, Filling

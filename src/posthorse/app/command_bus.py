@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, Unpack, cast, overload
 
 from posthorse.app.bundle import Bundle, BundledFunction, Inclusion, calling_module
+from posthorse.app.call import Call
 from posthorse.app.commands import Command, Handler, handler_of
 from posthorse.app.job_decorator import JobDecorator
-from posthorse.app.kind import Call, Kind
+from posthorse.app.kind import Kind
 from posthorse.app.option_signatures import takes
 from posthorse.errors import DuplicateKind, InvalidCall, UnknownCommand
 from posthorse.rules.options.option import Place

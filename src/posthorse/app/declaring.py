@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
+from posthorse.app.call import Call
 from posthorse.app.job_decorator import DeclaresJobs
-from posthorse.app.kind import Call, JobFunction
+from posthorse.app.job_function import JobFunction
 from posthorse.app.option_signatures import takes
 from posthorse.app.parts import Parts
 from posthorse.app.queues import Queue

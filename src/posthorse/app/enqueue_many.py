@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import msgspec
 
 from posthorse import ids
+from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.job import Job
-from posthorse.app.kind import Call, CallWithOutputs
 from posthorse.app.parts import Parts
 from posthorse.app.submitting import Wanted, asubmit, submit
 from posthorse.errors import InvalidOption, PosthorseError

@@ -11,7 +11,7 @@ from posthorse.store.operations.submit import enqueue_one
 from posthorse.telemetry.tracing import is_traced
 
 if TYPE_CHECKING:
-    from posthorse.app.kind import Call
+    from posthorse.app.call import Call
 
 R = TypeVar("R")
 

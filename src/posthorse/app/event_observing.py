@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, cast, get_args, 
 
 import msgspec
 
-from posthorse.app.kind import JobFunction
+from posthorse.app.job_function import JobFunction
 from posthorse.app.observers import taking
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.signature import Signature

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar, 
 
 import msgspec
 
+from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.callbacks import CallWithCallbacks
 from posthorse.app.flow_jobs import SubFlow, Works, unfold
 from posthorse.app.job import Job
-from posthorse.app.kind import Call, CallWithOutputs, Kind
+from posthorse.app.kind import Kind
 from posthorse.app.node import Node
 from posthorse.app.submitting import asubmit, submit
 from posthorse.errors import InvalidOption

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias, cast
 import msgspec
 
 from posthorse import ids
+from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.callbacks import callbacks_of
-from posthorse.app.kind import Call, CallWithOutputs
 from posthorse.app.node import Node
 from posthorse.app.submitting import Wanted
 from posthorse.errors import InvalidOption

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
-from posthorse.app.kind import JobFunction
+from posthorse.app.job_function import JobFunction
 from posthorse.app.option_signatures import takes
 from posthorse.rules.job import checked_name
 from posthorse.rules.options.option import Place

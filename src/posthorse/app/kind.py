@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
 import msgspec
 
+from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.enqueue_one import aenter, enter
 from posthorse.app.option_signatures import takes
-from posthorse.app.pickling import is_found
-from posthorse.app.surrounding import TakesMiddleware
-from posthorse.errors import InvalidArgument, InvalidCall, InvalidOption
-from posthorse.rules.arguments.annotations import attribute_of
-from posthorse.rules.arguments.outputs import NO_OUTPUTS, Filling, Output, holds_outputs
+from posthorse.app.overrides import Overrides, options_of, template_of, unique_of
+from posthorse.errors import InvalidArgument, InvalidOption
+from posthorse.rules.arguments.outputs import NO_OUTPUTS, Filling, holds_outputs
 from posthorse.rules.gates import requirement_of_sequence
-from posthorse.rules.job import Lane, NewJob, Options
+from posthorse.rules.job import NewJob, Options
 from posthorse.rules.keys import WHOLE_APP, Key
-from posthorse.rules.limits import Sequence as InSequence
 from posthorse.rules.metadata import OF_RUNNING_JOB, checked_metadata
 from posthorse.rules.options.given import checked_of_using
 from posthorse.rules.options.option import Place
 from posthorse.rules.other_systems import no_attribute
 from posthorse.rules.partition import NOTHING, value_of
 from posthorse.rules.registry import Registered, check_can_be_cut, check_can_time_out
-from posthorse.rules.resources import check_given
-from posthorse.rules.retry import Backoff
 from posthorse.rules.unique import Unique, check_names, fingerprint, identity_of, remembered
 from posthorse.rules.values.type_mismatch import short
 
@@ -36,56 +30,9 @@ if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
     from posthorse.app.job import Job
     from posthorse.app.option_types import UsingOptions
-    from posthorse.rules.middleware import AroundEnqueue, AroundJob
-    from posthorse.store.connections import UserConnection
 
 P = ParamSpec("P")
-Q = ParamSpec("Q")
 R = TypeVar("R", covariant=True)
-S = TypeVar("S")
-
-
-class Call(msgspec.Struct, Generic[R], frozen=True):
-    """A kind bound to checked arguments. It can be enqueued any number of times; each time makes a new job."""
-
-    app: Posthorse
-    template: NewJob
-    connection: UserConnection | None = None
-    block: float = 0.0
-    """Seconds to wait for room in a full queue."""
-
-    def __repr__(self) -> str:
-        return f"<Call {self.template.lane.kind!r}>"
-
-    def enqueue(self) -> Job[R]:
-        """Store the job of this call and return its handle; see `Kind.enqueue`."""
-        return enter(self)
-
-    async def aenqueue(self) -> Job[R]:
-        """Store the job of this call, for a coroutine; see `enqueue`."""
-        return await aenter(self)
-
-
-class CallWithOutputs(Call[R], Generic[R], frozen=True):
-    """A call in which outputs stand for the results of other jobs. Only a flow can store it."""
-
-    outputs: Mapping[str, Filling] = NO_OUTPUTS
-    """What fills the parameters that its stored arguments lack."""
-
-    def enqueue(self) -> Job[R]:
-        raise self.outside_of_flow()
-
-    async def aenqueue(self) -> Job[R]:
-        raise self.outside_of_flow()
-
-    def outside_of_flow(self) -> InvalidCall:
-        """Make the error for a call that is enqueued by itself."""
-        name, filling = next(iter(self.outputs.items()))
-        output = filling if isinstance(filling, Output) else filling[0]
-        return InvalidCall(
-            f"{self.template.lane.kind}(): argument {name} is the {output.words}, which only a flow can bring; add the "
-            "call to the flow: flow.add(kind, …) or flow.add(kind.bind(…))"
-        )
 
 
 class Kind(Generic[P, R]):
@@ -99,10 +46,10 @@ class Kind(Generic[P, R]):
         self._app = app
         self._registered = registered
         self._overrides = overrides or Overrides()
-        self._unique = _unique(registered, self._overrides)
+        self._unique = unique_of(registered, self._overrides)
         self._sequence = self._overrides.sequence or registered.options.sequence
-        self._options = _options(self._overrides, self._unique)
-        self._template = _template(registered, self._overrides, self._options.encode())
+        self._options = options_of(self._overrides, self._unique)
+        self._template = template_of(registered, self._overrides, self._options.encode())
 
     @property
     def kind(self) -> str:
@@ -315,74 +262,6 @@ class Kind(Generic[P, R]):
         return cast("Kind[P, R]", _kind_with(self._app, self._registered, overrides))
 
 
-class JobFunction(Kind[P, R], TakesMiddleware, Generic[P, R, Q, S]):
-    """A kind as the decorator returns it: when called, it runs the function. Q and S are the function's own types.
-
-    For `inspect`, `typing` and `pickle` it looks like the function.
-    """
-
-    def __init__(self, app: Posthorse, registered: Registered, function: Callable[Q, S]) -> None:
-        super().__init__(app, registered)
-        self._look_like(function, registered)
-
-    def _look_like(self, function: Callable[Q, S], registered: Registered) -> None:
-        self.__wrapped__ = function
-        self._resources = registered.resources
-        self.__doc__ = function.__doc__
-        self.__name__ = registered.function.__name__
-        self.__qualname__ = registered.function.__qualname__
-        self.__module__ = function.__module__
-        if sys.version_info < (3, 14):  # earlier checks of typing may leave an empty one on Generic, which hides it
-            self.__annotations__ = getattr(function, "__annotations__", {})
-
-    if not TYPE_CHECKING:  # a type checker that saw it would accept misspelt methods
-
-        def __getattr__(self, name: str) -> object:
-            """Return other attributes of the function: its defaults, its code, what other decorators added."""
-            if name != "__wrapped__":  # not set yet
-                with suppress(AttributeError):
-                    return attribute_of(self.__wrapped__, name)
-            raise no_attribute(self, repr(self), name)
-
-    def __reduce__(self) -> str | tuple[object, ...]:
-        if is_found(self, self.__module__, self.__qualname__):
-            return self.__qualname__
-        return _function_again, (self._app, self.kind)
-
-    def kind_in(self, app: Posthorse) -> JobFunction[P, R, Q, S]:
-        """Return the kind that it is in an application; see `app.kind`. Raises InvalidOption."""
-        if app is not self._app:
-            raise InvalidOption(f"{self.kind!r} belongs to another application")
-        return self
-
-    def combine(self, function: Callable[[list[Any]], Any], /) -> Callable[[list[Any]], Any]:
-        """Make the result of a job of its parts' results: `@weekly.combine` above `def total(parts): …`.
-
-        A worker calls it once all parts are completed, with their results in the order of their ranges. It may be a
-        coroutine function. Without one, the result of the job is that list, or None if all parts returned None. Raises
-        InvalidOption.
-        """
-        self._app.registry.add_combiner(self.kind, function)
-        return function
-
-    def _add_around(self, function: AroundJob) -> None:
-        self._app.registry.middleware.add_around(function, self.kind)
-
-    def _add_around_enqueue(self, function: AroundEnqueue) -> None:
-        self._app.registry.middleware.add_around_enqueue(function, self.kind)
-
-    def __call__(self, /, *args: Q.args, **kwargs: Q.kwargs) -> S:
-        """Run the function here and now, without a job. Pass its resources, because only a worker makes them."""
-        if self._resources is not None:
-            check_given(self._resources, self.__wrapped__, args, kwargs)
-        return self.__wrapped__(*args, **kwargs)
-
-
-def _function_again(app: Posthorse, kind: str) -> JobFunction[..., object, ..., object]:
-    registered = app.registry[kind]
-    return JobFunction(app, registered, registered.function)
-
-
 def _kind_again(app: Posthorse, kind: str, overrides: Overrides) -> Kind[..., object]:
     return _kind_with(app, app.registry[kind], overrides)
 
@@ -393,78 +272,3 @@ def _kind_with(app: Posthorse, registered: Registered, overrides: Overrides) -> 
     from posthorse.app.callbacks import KindWithCallbacks  # here, because few jobs have callbacks
 
     return KindWithCallbacks(app, registered, overrides)
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """The options that `using` changed. Times are microseconds."""
-
-    queue: str | None = None
-    priority: int | None = None
-    tags: tuple[str, ...] | None = None
-    max_attempts: int | None = None
-    backoff: Backoff | None = None
-    timeout: float | None = None
-    expires: float | None = None
-    delay: int | None = None
-    run_at: int | None = None
-    key: Key | None = None
-    tenant: str | None = None
-    metadata: dict[str, Any] | None = None
-    unique: Unique | Literal[False] | None = None
-    sequence: InSequence | None = None
-    shards: int | None = None
-    connection: UserConnection | None = None
-    block: float = 0.0
-    on_success: tuple[Call[Any], ...] | None = None
-    on_failure: tuple[Call[Any], ...] | None = None
-
-
-def _template(registered: Registered, overrides: Overrides, options: str | None) -> NewJob:
-    return NewJob(
-        id="",
-        lane=_lane(registered, overrides),
-        arguments="",
-        run_at=overrides.run_at,
-        delay=overrides.delay,
-        options=options,
-        tenant=overrides.tenant,
-        tags=_tags(registered, overrides),
-    )
-
-
-def _lane(registered: Registered, overrides: Overrides) -> Lane:
-    options = registered.options
-    return Lane(
-        options.queue if overrides.queue is None else overrides.queue,
-        registered.kind,
-        options.priority if overrides.priority is None else overrides.priority,
-        keyed=overrides.sequence is not None,
-    )
-
-
-def _unique(registered: Registered, overrides: Overrides) -> Unique | None:
-    return registered.options.unique if overrides.unique is None else overrides.unique or None
-
-
-def _options(overrides: Overrides, unique: Unique | None) -> Options:
-    backoff = overrides.backoff
-    return Options(
-        max_attempts=overrides.max_attempts,
-        backoff=None if backoff is None else backoff.as_numbers(),
-        timeout=overrides.timeout,
-        expires=overrides.expires,
-        unique=None if unique is None else remembered(unique),
-        sequence=None if overrides.sequence is None else overrides.sequence.key,
-        passes_dead=overrides.sequence is not None and overrides.sequence.on_dead == "pass",
-        tenant=overrides.tenant,
-        tags=overrides.tags,
-        key=None if overrides.key is None else overrides.key.text,
-        metadata=overrides.metadata,
-        shards=overrides.shards,
-    )
-
-
-def _tags(registered: Registered, overrides: Overrides) -> str | None:
-    tags = registered.options.tags if overrides.tags is None else overrides.tags
-    return msgspec.json.encode(tags).decode() if tags else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, overload
 
 import msgspec
 
-from posthorse.app.kind import JobFunction
+from posthorse.app.job_function import JobFunction
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.annotations import resolved
 from posthorse.rules.arguments.signature import Signature

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Required, TypedDict
 
-from posthorse.app.kind import Call
+from posthorse.app.call import Call
 from posthorse.rules.byte_sizes import Size
 from posthorse.rules.durations import Duration
 from posthorse.rules.keys import Key

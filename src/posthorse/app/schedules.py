@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import msgspec
 
 from posthorse import ids
+from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.job import Job
-from posthorse.app.kind import Call, CallWithOutputs
 from posthorse.app.verbs import Verb, commit, look_up, step, twin, verb
 from posthorse.clock import SECOND, moment
 from posthorse.errors import InvalidOption, InvalidTransition, ScheduleNotFound

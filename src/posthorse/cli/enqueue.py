@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import click
 
+from posthorse.app.call import Call
 from posthorse.app.client import Posthorse
 from posthorse.app.job import Job
-from posthorse.app.kind import Call, Kind
+from posthorse.app.kind import Kind
 from posthorse.cli.exits import Exit
 from posthorse.cli.options import as_using, job_options
 from posthorse.cli.screen import out, out_json, say

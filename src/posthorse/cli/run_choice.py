@@ -15,8 +15,9 @@ from typing import NamedTuple, cast
 import msgspec
 
 from posthorse import ids
+from posthorse.app.call import Call
 from posthorse.app.client import Posthorse
-from posthorse.app.kind import Call, Kind
+from posthorse.app.kind import Kind
 from posthorse.cli.job_lookup import JobLook, look_at
 from posthorse.cli.screen import clean
 from posthorse.cli.target import again
