@@ -31,7 +31,7 @@ from tests.servers import PostgresServer
 from tests.servers.process import free_port
 from tests.store.yard import HOME, Yard
 
-BACKEND = "posthorse.store.postgres.backend"
+BACKEND, READS = "posthorse.store.postgres.backend", "posthorse.store.postgres.reads"
 REFUSED = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: '
 SEVERAL = "connection failed: …\nMultiple connection attempts failed. All failures were:\n"
 
@@ -136,7 +136,8 @@ def test_an_address_that_no_server_will_ever_take_fails_at_once(
     def no_pause(*_: object) -> None:
         raise AssertionError("it waits for what cannot heal")
 
-    monkeypatch.setattr(f"{BACKEND}.pause", no_pause)
+    for module in (BACKEND, READS):
+        monkeypatch.setattr(f"{module}.pause", no_pause)
     role, database = own_postgres.url(user="nobody"), own_postgres.url("nowhere")
     _fails_at_once(role)
     _fails_at_once(database)
@@ -238,7 +239,7 @@ def test_a_worker_that_is_told_to_stop_ends_the_waits_of_calls_under_way(away: S
         pause(*arguments)  # type: ignore[arg-type]  # as it was called
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
-        patch.setattr(f"{BACKEND}.pause", noting)
+        patch.setattr(f"{READS}.pause", noting)
         under_way = pool.submit(copy_context().run, call)
         assert paused.wait(60)
         waits.hurry(0)

@@ -1,4 +1,4 @@
-"""The store in PostgreSQL 15 to 18, through psycopg 3: one connection that writes, one that reads, some for looks.
+"""The store in PostgreSQL 15 to 18, through psycopg 3: one connection that writes, and those of `reads`.
 
 It recognises poolers: if one shares server connections between transactions, nothing is prepared and nothing is set for
 a session.
@@ -7,12 +7,10 @@ a session.
 from __future__ import annotations
 
 import asyncio
-import math
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import psycopg
 from psycopg import errors as pg_errors
@@ -22,14 +20,12 @@ from posthorse.clock import Clock, monotonic
 from posthorse.errors import StoreError
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.backend import Capabilities
-from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, Rows, StoreAway, TryAgain, drive
+from posthorse.store.base import AsyncExecute, BoundQuery, Execute, Operation, TryAgain, drive
 from posthorse.store.committer import Answer
-from posthorse.store.looks import Places, TimeAllowed
+from posthorse.store.looks import TimeAllowed
 from posthorse.store.migrate import Migrator, Tell
 from posthorse.store.patience import LONG_WAIT, Retries, pause
 from posthorse.store.postgres.connections import (
-    LOCAL_MEANING,
-    LOCAL_PLANNING,
     LOCAL_SETTINGS,
     AsyncConnection,
     Connection,
@@ -52,6 +48,7 @@ from posthorse.store.postgres.faults import (
     unreplicated,
 )
 from posthorse.store.postgres.migrator import PostgresMigrator
+from posthorse.store.postgres.reads import Reads
 from posthorse.store.postgres.statements import Statements, looking_again
 from posthorse.store.postgres.transactions import Transactions
 from posthorse.store.postgres.watch import PostgresNotifier
@@ -59,16 +56,6 @@ from posthorse.store.queries import Query, Value
 
 T = TypeVar("T")
 
-_HEALTH = """
-    SELECT current_setting('server_version'),
-        (SELECT extract(epoch FROM clock_timestamp() - min(xact_start))::float8 FROM pg_stat_activity
-         WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'),
-        (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables WHERE schemaname = %s),
-        (SELECT coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables WHERE schemaname = %s),
-        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
-        current_setting('max_connections')::bigint, current_setting('fsync'), current_setting('synchronous_commit'),
-        current_setting('server_encoding')
-"""
 WAITS_FOR_STANDBYS = "SELECT pg_logical_emit_message(true, 'posthorse', '')"
 """Makes a commit wait for synchronous standbys, which only writing commits do. This one may only find what an earlier
 commit wrote that no standby confirmed.
@@ -102,14 +89,7 @@ class PostgresBackend:
         self._server = ServerFacts(url)
         self._transactions = Transactions(self._server, self._statements)
         self._writer = KeptConnection(partial(self._server.connect_to_write, self._hear), self._statements.execute_on)
-        self._reader = KeptConnection(self._server.connect_to_read, self._statements.execute_on)
-        self._reader_lock = threading.Lock()
-        self._looks = Places(
-            [
-                KeptConnection(self._server.connect_to_read, self._statements.execute_on)
-                for _ in range(tuning.postgres_looks)
-            ]
-        )
+        self._reads = Reads(self._server, self._statements, self._left, places=tuning.postgres_looks)
         self._was_cut_short = False
         """Whether the server stopped waiting for a standby at the last commit."""
         self._is_in_doubt = False
@@ -175,32 +155,15 @@ class PostgresBackend:
 
     def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads, beside the writer."""
-        seconds_left = partial(self._left, operation, monotonic())
-        return _retried(partial(self._read_once, operation, seconds_left), seconds_left)
+        return self._reads.read(operation)
 
     def try_read(self, operation: Operation[T]) -> T:
         """Do the same once. Raises StoreAway if the server is away and the operation's deadline is not over."""
-        seconds_left = partial(self._left, operation, monotonic())
-        try:
-            return _without_collisions(partial(self._read_once, operation, seconds_left))
-        except ConnectionLost as lost:
-            if cannot_heal(lost.error) or seconds_left() <= 0:
-                raise away(lost.error) from lost.error
-            raise StoreAway(away(lost.error)) from lost.error
+        return self._reads.try_read(operation)
 
     def look(self, operation: Operation[T], time: TimeAllowed) -> T:
         """Run an operation that reads many rows, on a connection for such reads. Raises TookTooLong."""
-        began = monotonic()
-
-        def seconds_left() -> float:
-            return min(self._left(operation, began), time.left)
-
-        try:
-            return _retried(partial(self._look_once, operation, time, seconds_left), seconds_left)
-        except StoreError as error:
-            if isinstance(error.__cause__, pg_errors.QueryCanceled) and time.is_over():
-                raise time.exceeded() from error
-            raise
+        return self._reads.look(operation, time)
 
     def connect(self) -> Connection:
         """Open a connection in autocommit, with the session as the server has it."""
@@ -269,24 +232,7 @@ class PostgresBackend:
 
     def health(self) -> Mapping[str, str | int | float | None]:
         """Return facts about the server for `posthorse doctor`; ages are in seconds."""
-        with self._reader_lock, self._reader as (connection, _):
-            row = connection.execute(_HEALTH, [self.schema, self.schema]).fetchone()
-        assert row is not None
-        version, oldest, dead, live, connections, most, fsync, commits, encoding = cast(
-            "tuple[str, float | None, int, int, int, int, str, str, str]", row
-        )
-        return {
-            "server": version,
-            "oldest_transaction_seconds": oldest,
-            "dead_rows": dead,
-            "live_rows": live,
-            "connections": connections,
-            "most_connections": most,
-            "pooled": int(self._server.is_pooled),
-            "fsync": fsync,
-            "synchronous_commit": commits,
-            "encoding": encoding,
-        }
+        return self._reads.health(self.schema)
 
     def exists(self) -> bool:
         """Return True: only the server knows, and is asked for the version of the schema."""
@@ -305,9 +251,7 @@ class PostgresBackend:
     def close(self) -> None:
         """Close all connections."""
         self._writer.close()
-        with self._reader_lock:
-            self._reader.close()
-        self._looks.empty(KeptConnection.close)
+        self._reads.close()
         self._transactions.close()
 
     def _commit_group(self, operations: Sequence[Operation[object]], looks_again: bool) -> list[object]:
@@ -354,57 +298,6 @@ class PostgresBackend:
 
     def _hear(self, notice: Diagnostic) -> None:
         self._was_cut_short = self._was_cut_short or is_cut_short(notice)
-
-    def _read_once(self, operation: Operation[T], patience: Callable[[], float]) -> T:
-        with self._reader_lock:  # not while it waits for a store that is away: others may have less time
-            self._reader.patience = patience
-            with self._reader as (connection, execute):
-                if self._server.may_run_alone:
-                    return drive(operation, execute)
-                with connection.transaction():
-                    connection.execute(LOCAL_SETTINGS)
-                    return drive(operation, execute)
-
-    def _look_once(self, operation: Operation[T], time: TimeAllowed, patience: Callable[[], float]) -> T:
-        with self._looks.taken(time) as kept:
-            kept.patience = patience
-            # In a transaction, so that the time limit of its statements holds behind a pooler, too.
-            with kept as (connection, execute), connection.transaction():
-                if self._server.is_pooled or not self._server.may_run_alone:
-                    connection.execute(LOCAL_MEANING)
-
-                def execute_in_time(wanted: BoundQuery) -> Rows:
-                    milliseconds = max(1, math.ceil(time.left * 1000))
-                    planning = LOCAL_PLANNING if self.queries[wanted.query].goes_by_key else ""
-                    settings = f"SET LOCAL statement_timeout = {milliseconds}{planning}"
-                    connection.execute(settings.encode(), prepare=False)
-                    return execute(wanted)
-
-                return drive(operation, time.within(execute_in_time))
-
-
-def _retried(read: Callable[[], T], seconds_left: Callable[[], float]) -> T:
-    """Read until the store answers, or no time is left."""
-    retries = Retries()
-    while True:
-        try:
-            return _without_collisions(read)
-        except ConnectionLost as lost:
-            seconds = retries.next_pause()
-            if cannot_heal(lost.error) or seconds_left() < seconds:
-                raise away(lost.error) from lost.error
-            pause(seconds, seconds_left)
-
-
-def _without_collisions(read: Callable[[], T]) -> T:
-    """Read until that collides with no other transaction. Raises ConnectionLost."""
-    retries = Retries()
-    while True:
-        try:
-            return read()
-        except psycopg.Error as error:
-            if not is_collision(error) or not retries.takes_another_turn():
-                raise explained(error) from error
 
 
 def _together(operations: Sequence[Operation[object]], waiting: list[int]) -> list[int]:
