@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast, overload
 
 from posthorse.app.job_logs import FollowedLogs, logs_of
 from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
+from posthorse.app.result_wait import ResultWait
 from posthorse.app.retry_arguments import rebound, replaced
 from posthorse.app.timeline import Following, attempts_of
 from posthorse.app.timeline import events as events_of
 from posthorse.app.verbs import Verb, commit, twin, verb, wait_for_end, waiting_verb
-from posthorse.clock import monotonic
 from posthorse.errors import InvalidCall, PosthorseError
-from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.durations import Duration
 from posthorse.rules.events import Event
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.rules.job_logs import LogLine
@@ -27,7 +26,6 @@ from posthorse.store.patience import waiting_at_most
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
-    from posthorse.app.unserved_warnings import UnservedWarnings
     from posthorse.rules.flow_graph import Graph
 
 R = TypeVar("R", covariant=True)
@@ -117,21 +115,21 @@ class Job(Generic[R]):
         loop, `result` raises InvalidCall, because the job may need the loop that it would block: await `aresult` there.
         Both raise it inside a transaction that keeps the job from ending, or cannot see its end.
         """
-        patience = _Patience((yield from self._known()), timeout, self._app.store.tuning.worry_time)
+        wait = ResultWait((yield from self._known()), timeout, self._app.store.tuning.worry_time)
         has_ended = False
         while True:
-            with waiting_at_most(patience.left):
+            with waiting_at_most(wait.left):
                 outcome = yield from outcome_of(self._app, self.id)
             if outcome is not None:
                 return cast("R", outcome.value())  # as the kind declares
-            if patience.is_over:
-                raise TimeoutError(f"{patience.words}{(yield from self._excuse())}")
+            if wait.is_over:
+                raise TimeoutError(f"{wait.words}{(yield from self._excuse())}")
             self._raise_if_it_cannot_end_here(has_ended)
             has_ended = False
-            while not has_ended and not patience.is_over:
-                if patience.is_worried(self._app.unserved_warnings):
+            while not has_ended and not wait.is_over:
+                if wait.is_worried(self._app.unserved_warnings):
                     yield from self._app.unserved_warnings.look_at(self._app, self.id)
-                has_ended = bool((yield from wait_for_end(self._app, (self.id,), patience.seconds)))
+                has_ended = bool((yield from wait_for_end(self._app, (self.id,), wait.seconds)))
 
     aresult = twin(result)
 
@@ -361,43 +359,3 @@ class Job(Generic[R]):
         job = yield from self._known()
         asked = control.request(job, action, force=force, arguments=arguments, packing=self._app.registry.packing)
         return (yield from commit(self._app, asked))
-
-
-class _Patience:
-    """For how long a caller waits, and when it begins to worry."""
-
-    def __init__(self, job_id: str, timeout: Duration | None, worry_time: float) -> None:
-        self._job_id = job_id
-        self._seconds = None if timeout is None else as_timedelta(timeout, name="timeout").total_seconds()
-        self._start = monotonic()
-        self._worry_time = worry_time
-        self._worries_at = self._start + worry_time
-
-    @property
-    def left(self) -> float | None:
-        """The seconds until the timeout; None without one."""
-        return None if self._seconds is None else max(0.0, self._start + self._seconds - monotonic())
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the timeout is reached."""
-        return self.left == 0
-
-    @property
-    def words(self) -> str:
-        """What the timeout says."""
-        return f"job {self._job_id} was not over within {self._seconds:g} s; it goes on"
-
-    def is_worried(self, warnings: UnservedWarnings) -> bool:
-        """Return True once, after a few seconds, when it is the turn of this caller."""
-        if monotonic() < self._worries_at:
-            return False
-        has_turn = warnings.has_turn(self._worry_time)
-        self._worries_at = inf if has_turn else monotonic() + self._worry_time
-        return has_turn
-
-    @property
-    def seconds(self) -> float:
-        """The seconds until the caller is worried, or the timeout is reached."""
-        left = self.left
-        return min(max(0.0, self._worries_at - monotonic()), inf if left is None else left)

@@ -1,6 +1,7 @@
 """The store as other packages use it: it runs operations and returns their results, for threads and coroutines.
 
-It also decides what happens to its connections in a forked child, and which transaction calls inside a block join.
+It also decides what happens to its connections in a forked child. The blocks whose calls become a part of one
+transaction are in `joined_transactions`.
 """
 
 from __future__ import annotations
@@ -8,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
 from typing import TypeVar
 from weakref import WeakSet
@@ -18,7 +18,7 @@ from weakref import WeakSet
 import msgspec
 
 from posthorse.clock import Clock
-from posthorse.errors import InvalidOption, SchemaMismatch, StoreError
+from posthorse.errors import StoreError
 from posthorse.rules.emitter import Emitter
 from posthorse.rules.events import Heard
 from posthorse.rules.job import Lane
@@ -31,13 +31,12 @@ from posthorse.store.committer import Committer
 from posthorse.store.ensure_schema import OwnSchema
 from posthorse.store.error_signature import ErrorSignature
 from posthorse.store.group_reader import GroupReader
-from posthorse.store.joined_transactions import ForeignTransaction, JoinedTransaction
+from posthorse.store.joined_transactions import JoinableTransactions, JoinedTransaction
 from posthorse.store.looks import MAX_WAIT, LookThreads, TimeAllowed
 from posthorse.store.migrate import Tell
 from posthorse.store.operations.lanes import lane_ids
 from posthorse.store.patience import Deadline, Waiting, waiting_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
-from posthorse.store.user_connections.base import ConnectionAdapter, completed
 from posthorse.store.user_connections.foreign_transactions import ForeignTransactions, store_identity
 from posthorse.store.waiting_room import WaitingRoom
 
@@ -45,7 +44,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("posthorse")
 
-_joined: ContextVar[JoinedTransaction | None] = ContextVar("posthorse_joined", default=None)
 _stores: WeakSet[Store] = WeakSet()
 _abandoned: list[object] = []
 """What a forked child inherited: kept, because closing it would disturb the parent."""
@@ -82,12 +80,12 @@ class Store:
         self._signature = ErrorSignature(self.where)
         self._schema = self._new_schema()
         self._may_be_away = self.backend.capabilities.may_be_away
-        self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
+        self._transactions = self._new_transactions()
+        self._joined = self._transactions.current
         self._committer = self._new_committer()
         self._group_reader = GroupReader(self.backend.try_read)
         self._look_threads = LookThreads()
         self._waiting_room = WaitingRoom(self)
-        self._identity = object()
         self._lanes: dict[Lane, int] = {}
         self.after_commit: set[Callable[[], None]] = set()
         """Called after each commit of this process that may have made work, in the thread of its caller."""
@@ -208,87 +206,31 @@ class Store:
 
     # ── transactions ─────────────────────────────────────────────────────────────────────────────────
 
-    @contextmanager
-    def transaction(self, connection: object = None, *, longest: float = 3600.0) -> Iterator[object]:
+    def transaction(self, connection: object = None, *, longest: float = 3600.0) -> AbstractContextManager[object]:
         """Begin a transaction that calls of Posthorse inside the block join: on its own connection, or on the one
         given.
 
         It is rolled back if the block takes more than `longest` seconds. Raises InvalidOption for a connection that
         cannot be used, or is inside a transaction.
         """
-        if connection is None:
-            with self._signature:
-                alone(self._schema.prepare, self._deadline())
-                with self.backend.transaction(longest) as (own, execute):
-                    joined = JoinedTransaction(self._identity, execute)
-                    with self._join(joined):
-                        yield own
-            self._tell_of(joined)
-            self._emit_all(joined)
-            return
-        with self._signature:
-            adapter = self._blocking_adapter_for(
-                connection, instead="write `async with batch.transaction(connection):`"
-            )
-            completed(self._prepare_for(adapter))
-            block = self._foreign.transaction(adapter, longest, is_in_loop=False)
-            completed(block.__aenter__())
-            joined = ForeignTransaction(self._identity, self._foreign, adapter)
-            try:
-                with self._join(joined):
-                    yield connection
-            except BaseException as error:
-                if not completed(block.__aexit__(type(error), error, error.__traceback__)):
-                    raise
-            else:
-                completed(block.__aexit__(None, None, None))
-                self._emit_all(joined)
+        return self._transactions.begin(connection, longest)
 
-    @asynccontextmanager
-    async def atransaction(self, connection: object = None, *, longest: float = 3600.0) -> AsyncIterator[object]:
+    def atransaction(
+        self, connection: object = None, *, longest: float = 3600.0
+    ) -> AbstractAsyncContextManager[object]:
         """Begin a transaction, for a coroutine; its own connection is an asynchronous one."""
-        if connection is None:
-            with self._signature:
-                if not self._schema.is_checked:
-                    await asyncio.to_thread(alone, self._schema.prepare, self._deadline())
-                async with self.backend.atransaction(longest) as (own, execute):
-                    joined = JoinedTransaction(self._identity, None, execute)
-                    with self._join(joined):
-                        yield own
-            self._tell_of(joined)
-            self._emit_all(joined)
-            return
-        with self._signature:
-            adapter = self._foreign.adapter_for(connection)
-            await self._prepare_for(adapter)
-            joined = ForeignTransaction(self._identity, self._foreign, adapter)
-            async with self._foreign.transaction(adapter, longest, is_in_loop=True):
-                with self._join(joined):
-                    yield connection
-            self._emit_all(joined)
+        return self._transactions.abegin(connection, longest)
 
-    @contextmanager
-    def joining(self, connection: object) -> Iterator[None]:
+    def joining(self, connection: object) -> AbstractContextManager[None]:
         """Make calls inside the block a part of a transaction that the caller begins and ends.
 
         Raises InvalidOption for a connection that cannot be used, or would commit each statement by itself.
         """
-        adapter = self._blocking_adapter_for(connection, instead="use `await ….aenqueue(…)`")
-        completed(self._prepare_for(adapter))
-        completed(self._foreign.join(adapter))
-        with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
-            yield
-            completed(self._foreign.wake(adapter))
+        return self._transactions.join(connection)
 
-    @asynccontextmanager
-    async def ajoining(self, connection: object) -> AsyncIterator[None]:
+    def ajoining(self, connection: object) -> AbstractAsyncContextManager[None]:
         """Do the same for a coroutine, with a sync or async connection."""
-        adapter = self._foreign.adapter_for(connection)
-        await self._prepare_for(adapter)
-        await self._foreign.join(adapter)
-        with self._join(ForeignTransaction(self._identity, self._foreign, adapter)):
-            yield
-            await self._foreign.wake(adapter)
+        return self._transactions.ajoin(connection)
 
     def emit_once_committed(self, event: Heard) -> None:
         """Emit an event now, or once the transaction that it is a part of commits.
@@ -364,6 +306,17 @@ class Store:
     def _new_schema(self) -> OwnSchema:
         return OwnSchema(self.backend, self.where, is_named=self.is_named)
 
+    def _new_transactions(self) -> JoinableTransactions:
+        return JoinableTransactions(
+            self.backend,
+            self._schema,
+            ForeignTransactions(self.backend, self.where, self._stored_identity),
+            self.emitter,
+            where=self.where,
+            deadline=self._deadline,
+            tell=self._tell_of,
+        )
+
     def _new_committer(self) -> Committer:
         committer = Committer(self.backend.commit)
         self.backend.while_away = committer.give_up_on
@@ -380,46 +333,10 @@ class Store:
             alone(self.backend.notifier.notify)
             self._tell()
 
-    def _emit_all(self, joined: JoinedTransaction) -> None:
-        for event in joined.events:
-            self.emitter.emit(event)
-
-    def _joined(self) -> JoinedTransaction | None:
-        joined = _joined.get()
-        return joined if joined is not None and joined.store is self._identity and not joined.is_over else None
-
-    @contextmanager
-    def _join(self, joined: JoinedTransaction) -> Iterator[None]:
-        token = _joined.set(joined)
-        try:
-            yield
-        finally:
-            joined.is_over = True  # a task that was started inside may still refer to it
-            _joined.reset(token)
-
     def _makes_lanes_inside(self) -> bool:
         # With one writer the block holds the write lock. With rivals, an uncommitted lane would delay every other
         # process that needs it.
         return not self.backend.capabilities.has_rivals and self._joined() is not None
-
-    def _blocking_adapter_for(self, connection: object, *, instead: str) -> ConnectionAdapter:
-        adapter = self._foreign.adapter_for(connection)
-        if adapter.is_async:
-            raise InvalidOption(f"connection is asynchronous, and this call would have to wait for its loop; {instead}")
-        return adapter
-
-    async def _prepare_for(self, adapter: ConnectionAdapter) -> None:
-        if self._schema.is_checked:
-            return
-        if await self._foreign.lacks_schema(adapter):
-            raise SchemaMismatch(
-                f"{self.where} has no schema of Posthorse yet, and it cannot be made while a transaction is open; call "
-                "app.migrate() where your application starts"
-            )
-        if adapter.is_async:
-            await asyncio.to_thread(alone, self._schema.prepare, self._deadline())
-        else:
-            alone(self._schema.prepare, self._deadline())
 
     def _stored_identity(self) -> str | None:
         return self.backend.read(store_identity())
@@ -450,12 +367,12 @@ class Store:
         _abandoned.append((self.backend, self._committer, self._group_reader, self._look_threads, self._waiting_room))
         self.backend = self._new_backend()
         self._schema = self._new_schema()
-        self._foreign = ForeignTransactions(self.backend, self.where, self._stored_identity)
+        self._transactions = self._new_transactions()
+        self._joined = self._transactions.current
         self._committer = self._new_committer()
         self._group_reader = GroupReader(self.backend.try_read)
         self._look_threads = LookThreads()
         self._waiting_room = WaitingRoom(self)
-        self._identity = object()
 
 
 def _start_anew() -> None:

@@ -26,22 +26,20 @@ from posthorse.rules.error_groups import group_of
 from posthorse.rules.events import Ending
 from posthorse.rules.gates import budget_of
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Policy, Spent, Transition, decide
+from posthorse.rules.lifecycle import Transition, decide
 from posthorse.rules.outcomes import Outcome, Raised, Returned, Skipped, Snoozed, Split, Stopped, Unfit, Waits
 from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.retry import Backoff
 from posthorse.rules.settings import Settings
 from posthorse.rules.slice_size import is_timeout
 from posthorse.rules.tallies import what_happened
 from posthorse.store.operations.budgets import settle_within_budget
-from posthorse.store.operations.checkpoints import errors_before_slice
 from posthorse.store.operations.claim import give_back
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.finish import Completion, Settlement, complete, unfit_in_a_row
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.job_logs import LogChanges, after_logs, write_logs
 from posthorse.store.operations.parts import split_job
-from posthorse.store.operations.runners import Runner, held_by
+from posthorse.store.operations.runners import Runner
 from posthorse.store.operations.telling import NOTHING
 from posthorse.store.store import Store
 from posthorse.worker.base.trial_write import takes_writes
@@ -52,6 +50,7 @@ from posthorse.worker.running.parts import parts_of_attempt
 from posthorse.worker.running.releaser import Releaser
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.settler import Settler, unstorable
+from posthorse.worker.running.spending import Spending
 from posthorse.worker.running.stopped_programs import was_caused_by_stop
 from posthorse.worker.running.tallying import Tallying
 from posthorse.worker.running.telling import Telling
@@ -107,6 +106,7 @@ class Completer:
         """Total length of the waiting results, in characters."""
         self._under_way: list[Completed] = []
         self._settler = Settler(store, self._insist)
+        self._spending = Spending(store, settings, runner.id, self._insist)
         self._releaser = Releaser(store)
         self._settling: dict[asyncio.Task[None], str] = {}
         self._has_some = asyncio.Event()
@@ -182,13 +182,13 @@ class Completer:
                 outcome, lambda: self.ends_at < math.inf, patience=self._tuning.signal_patience
             )
             outcome = Stopped("shutdown") if by_stop else outcome
-        spent = await self._spent(running)
+        spent = await self._spending.spent(running)
         if isinstance(outcome, Raised):
-            spent = msgspec.structs.replace(spent, forgiven=await self._forgiven(running))
+            spent = msgspec.structs.replace(spent, forgiven=await self._spending.forgiven(running))
         if isinstance(outcome, Unfit):
             before = await self._insist(lambda: self._store.aread(unfit_in_a_row(claimed.job))) or 0
             outcome = Unfit(outcome.detail, 1 + before)
-        transition = decide(spent, outcome, self._policy(running), chance=random.random())
+        transition = decide(spent, outcome, self._spending.policy(running), chance=random.random())
         seconds = running.seconds = monotonic() - running.began
         evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
         stored, group = transition, None
@@ -337,35 +337,6 @@ class Completer:
         except Exception as error:
             log.warning("cannot let jobs through that waited for others: %s; the sweep will", error)
         self._ended.leave_gates()
-
-    async def _spent(self, running: RunningJob) -> Spent:
-        """Return what the job has used of its budgets. A committed slice is progress, and progress resets them."""
-        claimed = running.claimed
-        spent = Spent(claimed.errors, claimed.crashes, claimed.interruptions)
-        if running.has_advanced is None:
-            held = await self._insist(lambda: self._store.aread(held_by(self._runner.id))) or []
-            return next((lease.spent for lease in held if lease.job == claimed.job), spent)
-        return Spent(claimed.errors) if running.has_advanced else spent
-
-    async def _forgiven(self, running: RunningJob) -> int:
-        """Return how many of the job's errors came before its last committed slice."""
-        claimed = running.claimed
-        if not claimed.errors or not running.has_checkpoints:
-            return 0
-        if running.has_advanced:
-            return claimed.errors
-        return await self._insist(lambda: self._store.aread(errors_before_slice(claimed.job))) or 0
-
-    def _policy(self, running: RunningJob) -> Policy:
-        kind, options = running.kind.options, running.options
-        backoff = kind.backoff if options.backoff is None else Backoff.of_numbers(options.backoff)
-        return Policy(
-            max_attempts=options.max_attempts or kind.max_attempts,
-            max_crashes=kind.max_crashes,
-            max_interruptions=self._settings.max_interruptions,
-            backoff=backoff,
-            unfit_wait=self._tuning.unfit_wait,
-        )
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
         """Retry while the lease can still be valid; return None after that: this runner must then end.
