@@ -13,14 +13,14 @@ from pathlib import Path
 from posthorse.app.configure import PREFIX
 from posthorse.cli.options import flags_of
 from posthorse.rules.durations import as_text, as_timedelta
-from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.option import Option, OptionPlace
 from posthorse.rules.options.table import OPTIONS, options_at
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import KindOptions
 from posthorse.rules.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
-COLUMNS = (Place.JOB, Place.USING, Place.ON)
+COLUMNS = (OptionPlace.JOB, OptionPlace.USING, OptionPlace.ON)
 
 
 def settings() -> list[list[str]]:
@@ -30,7 +30,7 @@ def settings() -> list[list[str]]:
         ["setting", "variable", "default", "what it is"],
         *(
             [named(option), f"`{PREFIX}{name.upper()}`", default_of(option, defaults), option.line]
-            for name, option in options_at(Place.SETTING).items()
+            for name, option in options_at(OptionPlace.SETTING).items()
         ),
     ]
 
@@ -39,9 +39,9 @@ def options_of_jobs() -> list[list[str]]:
     """Return the options of a kind of job, and of a single job."""
     rows = [["option", "`@app.job`", "`using`", "`app.on`", "`posthorse enqueue`", "default", "what it is"]]
     for option in OPTIONS:
-        if Place.JOB in option.where or Place.USING in option.where:
+        if OptionPlace.JOB in option.where or OptionPlace.USING in option.where:
             marks = ["×" if place in option.where else "" for place in COLUMNS]
-            flag = f"`{flags_of(option.name)[-1]}`" if Place.ENQUEUE in option.where else ""
+            flag = f"`{flags_of(option.name)[-1]}`" if OptionPlace.ENQUEUE in option.where else ""
             rows.append([named(option), *marks, flag, default_of(option, KindOptions()), option.line])
     return rows
 
@@ -52,7 +52,7 @@ def settings_of_queues() -> list[list[str]]:
         ["setting", "default", "what it is"],
         *(
             [named(option), default_of(option, QueueSettings()), option.line]
-            for option in options_at(Place.QUEUE).values()
+            for option in options_at(OptionPlace.QUEUE).values()
             if not option.means
         ),
     ]

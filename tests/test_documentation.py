@@ -19,7 +19,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.rules.event_names import MEANINGS
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.options.table import options_at
 from posthorse.rules.search.text import parse_filter
 from posthorse.rules.search.words import WORDS
@@ -159,7 +159,7 @@ def test_tables_of_options_are_those_of_the_code(page: str) -> None:
 
 
 def test_every_setting_of_a_queue_is_documented() -> None:
-    words = {name: option.means or name for name, option in options_at(Place.QUEUE).items()}
+    words = {name: option.means or name for name, option in options_at(OptionPlace.QUEUE).items()}
     assert set(rows_below(DOCS / "queues.md", "## Settings", "setting")) == set(words.values())
     assert [word for word in words if f"`{word}`" not in text_of(DOCS / "queues.md")] == []
 

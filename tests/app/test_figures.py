@@ -22,13 +22,13 @@ from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.rules.job import Lane
 from posthorse.rules.tallies import decode_histogram, percentile
 from posthorse.store.base import Operation
-from posthorse.store.operations.tallies import TallyRow, Written, tallies, write_tallies
+from posthorse.store.operations.tallies import TallyBatch, TallyRow, tallies, write_tallies
 from posthorse.views.figures import Figures
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.tallying import MAX_MEASURED, Tallying
 from tests.waiting import until, until_state
 
-WRITING = cast("Any", write_tallies("", Written(1, (), (), None)).start).func
+WRITING = cast("Any", write_tallies("", TallyBatch(1, (), (), None)).start).func
 """What tells the operation of a write from others."""
 
 

@@ -14,29 +14,29 @@ import posthorse as ph
 from posthorse.app import option_types as typed
 from posthorse.app.overrides import Overrides
 from posthorse.app.schedules import add_schedule
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.options.table import OPTIONS, options_at
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import KindOptions
 from posthorse.rules.settings import Settings
 
 TYPED = {
-    Place.JOB: typed.JobOptions,
-    Place.USING: typed.UsingOptions,
-    Place.ON: typed.ObserverOptions,
-    Place.SCHEDULE: typed.ScheduleOptions,
-    Place.QUEUE: typed.QueueOptions,
-    Place.SETTING: typed.SettingOptions,
+    OptionPlace.JOB: typed.JobOptions,
+    OptionPlace.USING: typed.UsingOptions,
+    OptionPlace.ON: typed.ObserverOptions,
+    OptionPlace.SCHEDULE: typed.ScheduleOptions,
+    OptionPlace.QUEUE: typed.QueueOptions,
+    OptionPlace.SETTING: typed.SettingOptions,
 }
-METHODS: list[tuple[Callable[..., object], Place]] = [
-    (ph.Posthorse, Place.SETTING),
-    (ph.Posthorse.job, Place.JOB),
-    (ph.Posthorse.on, Place.ON),
-    (ph.Posthorse.schedule, Place.SCHEDULE),
-    (ph.Posthorse.queue, Place.QUEUE),
-    (ph.Kind.using, Place.USING),
-    (ph.Queue.set, Place.QUEUE),
-    (ph.Queue.aset, Place.QUEUE),
+METHODS: list[tuple[Callable[..., object], OptionPlace]] = [
+    (ph.Posthorse, OptionPlace.SETTING),
+    (ph.Posthorse.job, OptionPlace.JOB),
+    (ph.Posthorse.on, OptionPlace.ON),
+    (ph.Posthorse.schedule, OptionPlace.SCHEDULE),
+    (ph.Posthorse.queue, OptionPlace.QUEUE),
+    (ph.Kind.using, OptionPlace.USING),
+    (ph.Queue.set, OptionPlace.QUEUE),
+    (ph.Queue.aset, OptionPlace.QUEUE),
 ]
 
 
@@ -62,14 +62,14 @@ def test_no_option_is_in_the_table_twice() -> None:
 
 
 @pytest.mark.parametrize("place", TYPED, ids=lambda place: place.name)
-def test_type_checkers_see_each_option_and_editors_show_its_line(place: Place) -> None:
+def test_type_checkers_see_each_option_and_editors_show_its_line(place: OptionPlace) -> None:
     sentences = {name: option.sentence for name, option in options_at(place).items() if name != "url"}  # a parameter
     assert lines_of(TYPED[place]) == sentences
     assert set(TYPED[place].__annotations__) == set(sentences)
 
 
 @pytest.mark.parametrize(("method", "place"), METHODS, ids=lambda each: getattr(each, "__name__", ""))
-def test_inspect_and_help_name_each_option(method: Callable[..., object], place: Place) -> None:
+def test_inspect_and_help_name_each_option(method: Callable[..., object], place: OptionPlace) -> None:
     parameters = inspect.signature(method).parameters
     assert set(options_at(place)) <= set(parameters)
     assert not [each for each in parameters.values() if each.kind is each.VAR_KEYWORD]
@@ -79,22 +79,22 @@ def test_inspect_and_help_name_each_option(method: Callable[..., object], place:
 
 
 def test_what_is_kept_has_the_names_of_the_table() -> None:
-    words = {option.means or name for name, option in options_at(Place.QUEUE).items()}
-    assert set(KindOptions.__struct_fields__) - {"backoff_function"} == set(options_at(Place.JOB)) - {"kind"}
-    assert {field.name for field in dataclasses.fields(Overrides)} == set(options_at(Place.USING))
-    assert set(QueueSettings.__struct_fields__) == words | set(options_at(Place.LIVE))
-    assert set(Settings.__struct_fields__) == set(options_at(Place.SETTING))
+    words = {option.means or name for name, option in options_at(OptionPlace.QUEUE).items()}
+    assert set(KindOptions.__struct_fields__) - {"backoff_function"} == set(options_at(OptionPlace.JOB)) - {"kind"}
+    assert {field.name for field in dataclasses.fields(Overrides)} == set(options_at(OptionPlace.USING))
+    assert set(QueueSettings.__struct_fields__) == words | set(options_at(OptionPlace.LIVE))
+    assert set(Settings.__struct_fields__) == set(options_at(OptionPlace.SETTING))
 
 
 def test_defaults_of_a_schedule_are_shown_as_they_are() -> None:
     own = {each.name: each.default for each in inspect.signature(add_schedule).parameters.values()}
     shown = inspect.signature(ph.Posthorse.schedule).parameters
-    assert {name: own[name] for name in options_at(Place.SCHEDULE)} | {"name": inspect.Parameter.empty} == {
-        name: shown[name].default for name in options_at(Place.SCHEDULE)
+    assert {name: own[name] for name in options_at(OptionPlace.SCHEDULE)} | {"name": inspect.Parameter.empty} == {
+        name: shown[name].default for name in options_at(OptionPlace.SCHEDULE)
     }
 
 
-@pytest.mark.parametrize("name", [name for name in options_at(Place.USING) if name != "connection"])
+@pytest.mark.parametrize("name", [name for name in options_at(OptionPlace.USING) if name != "connection"])
 def test_using_refuses_a_value_of_the_wrong_type_and_names_the_option(sqlite_url: str, name: str) -> None:
     app = ph.Posthorse(sqlite_url)
 
@@ -108,7 +108,7 @@ def test_using_refuses_a_value_of_the_wrong_type_and_names_the_option(sqlite_url
         job.using(**{f"{name}x": None})
 
 
-@pytest.mark.parametrize("name", list(options_at(Place.JOB)))
+@pytest.mark.parametrize("name", list(options_at(OptionPlace.JOB)))
 def test_the_decorator_refuses_a_value_of_the_wrong_type_and_names_the_option(sqlite_url: str, name: str) -> None:
     wrong: dict[str, Any] = {name: object()}
     with pytest.raises(ph.InvalidOption, match=name):

@@ -17,8 +17,8 @@ from posthorse.app import hub
 from posthorse.app.streaming import Events
 from posthorse.errors import InvalidCall, InvalidOption, OutcomeUnknown, StoreUnreachable
 from posthorse.failpoints import passing
-from posthorse.rules.stream_cursor import Place
-from posthorse.rules.watched import ALL_KINDS, Wanted
+from posthorse.rules.stream_cursor import StreamPlace
+from posthorse.rules.watched import ALL_KINDS, Interest
 from posthorse.store.operations import runners, telling
 from posthorse.store.operations.stream import forget_told, forget_watchers, read_page, stream_state
 from tests.waiting import until
@@ -220,7 +220,7 @@ def test_what_happens_to_queues_schedules_and_workers_is_told_while_it_is_watche
 
 def test_pages_end_within_what_concerns_no_job_and_go_on(app: ph.Posthorse) -> None:
     app.migrate()
-    app.store.run(telling.watch("test", Wanted(), "life", seconds=60))
+    app.store.run(telling.watch("test", Interest(), "life", seconds=60))
     for number in range(250):
         app.queue("mail").set(weight=number + 1)
     weights = [event.settings["weight"] for event in app.events() if isinstance(event, ph.events.QueueChanged)]
@@ -311,11 +311,11 @@ def test_a_stream_that_is_never_quiet_keeps_its_watch_and_lets_readers_in(
     is_busy.set()
     watches: list[str] = []
 
-    def watch(name: str, wanted: Wanted, life: str, *, seconds: float) -> object:
+    def watch(name: str, wanted: Interest, life: str, *, seconds: float) -> object:
         watches.append(name)
         return telling.watch(name, wanted, life, seconds=seconds)
 
-    def read(place: Place | None, names: Sequence[str] | None = None, *, mark: int = 0) -> object:
+    def read(place: StreamPlace | None, names: Sequence[str] | None = None, *, mark: int = 0) -> object:
         if is_busy.is_set():
             work.enqueue()  # there is news at each look
         return read_page(place, names, mark=mark)

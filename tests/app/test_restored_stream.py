@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import posthorse as ph
-from posthorse.rules.watched import Wanted
+from posthorse.rules.watched import Interest
 from posthorse.store.operations import telling
 
 
@@ -24,7 +24,7 @@ def test_a_cursor_is_refused_by_a_file_that_was_restored_since(sqlite_url: str, 
 
     app = ph.Posthorse(sqlite_url)
     app.migrate()
-    app.store.run(telling.watch("test", Wanted(), "life", seconds=3_600))
+    app.store.run(telling.watch("test", Interest(), "life", seconds=3_600))
     change(app, 3)
     with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(backup)) as copy:
         source.backup(copy)

@@ -10,7 +10,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.rules import other_systems
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.options.table import options_at
 from posthorse.rules.other_systems import OPTIONS
 from posthorse.rules.queues import NAMES
@@ -154,6 +154,6 @@ def test_settings_of_a_queue_are_answered_with_ours(lone: ph.Posthorse, name: st
 
 def test_no_word_of_ours_is_taken_for_one_of_others_there(lone: ph.Posthorse) -> None:
     assert not set(other_systems.OF_QUEUES) & set(NAMES)
-    assert not set(other_systems.OF_SCHEDULES) & {*options_at(Place.SCHEDULE), *options_at(Place.SCHEDULED)}
+    assert not set(other_systems.OF_SCHEDULES) & {*options_at(OptionPlace.SCHEDULE), *options_at(OptionPlace.SCHEDULED)}
     taken = inspect.signature(lone.schedule).parameters.values()
-    assert {each.name for each in taken if each.kind is each.KEYWORD_ONLY} == set(options_at(Place.SCHEDULE))
+    assert {each.name for each in taken if each.kind is each.KEYWORD_ONLY} == set(options_at(OptionPlace.SCHEDULE))

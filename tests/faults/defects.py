@@ -62,7 +62,7 @@ def _no_fence() -> None:
 
 
 def _early_acknowledgement() -> None:
-    def enqueue(app: Posthorse, wanted: submitting.Wanted) -> Verb[list[Job[object]]]:
+    def enqueue(app: Posthorse, wanted: submitting.Submission) -> Verb[list[Job[object]]]:
         yield from ()
 
         def later() -> None:

@@ -17,7 +17,7 @@ from posthorse.maintenance.sweep import Sweeper
 from posthorse.rules.lifecycle import Policy
 from posthorse.rules.tuning import Tuning
 from posthorse.store.operations.runners import Runner, register
-from posthorse.store.operations.tallies import Counted, Written, beside_tallies, tallies, write_tallies
+from posthorse.store.operations.tallies import Counted, TallyBatch, beside_tallies, tallies, write_tallies
 from tests.waiting import auntil
 
 LEASE = 3.0
@@ -57,7 +57,7 @@ def write(app: ph.Posthorse, *times: int) -> None:
     app.store.run(register(Runner(runner, "w", "h", 1, "0", 1, (), ()), lease=6_000_000))
     for number, each in enumerate(times, 1):
         counted = Counted("default", "work", "", "completed", each, 0, "{}")
-        app.store.run(write_tallies(runner, Written(number, (counted,), (), None)))
+        app.store.run(write_tallies(runner, TallyBatch(number, (counted,), (), None)))
 
 
 def test_depths_are_sampled_until_the_queue_is_empty_and_once_more(app: ph.Posthorse) -> None:

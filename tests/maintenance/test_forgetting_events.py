@@ -6,7 +6,7 @@ import asyncio
 
 import posthorse as ph
 from posthorse.maintenance.chores.events import ForgetEvents
-from posthorse.rules.watched import Wanted
+from posthorse.rules.watched import Interest
 from posthorse.store.operations import telling
 from posthorse.store.operations.stream import read_page, stream_state
 
@@ -21,7 +21,7 @@ def told(app: ph.Posthorse) -> None:
     @app.job
     def work() -> None: ...
 
-    app.store.run(telling.watch("an observer", Wanted(), "life", seconds=60))
+    app.store.run(telling.watch("an observer", Interest(), "life", seconds=60))
     telling.learn(app.store.watched, app.store.read(telling.queues_and_watchers()))
     for _ in range(3):
         work.enqueue()

@@ -22,7 +22,7 @@ from posthorse.maintenance.chores.figures import FoldFigures, SampleDepths
 from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.retention import ForgetOldJobs, retention_of
 from posthorse.rules.tuning import Tuning
-from posthorse.rules.watched import Wanted
+from posthorse.rules.watched import Interest
 from posthorse.store.operations import telling
 from posthorse.store.operations.observing import enter_reader
 from posthorse.store.operations.runners import next_due
@@ -45,7 +45,7 @@ def app(postgres_url: str, clock: Clock) -> Iterator[ph.Posthorse]:
         postgres_url, clock=clock, tuning=tuning, keep=ph.Keep(completed="2h", cancelled="2h", logs="1h")
     )
     app.migrate()
-    app.store.run(telling.watch("watcher", Wanted(), "life", seconds=60.0))
+    app.store.run(telling.watch("watcher", Interest(), "life", seconds=60.0))
     app.store.run(enter_reader("reader", "life-1-0-0"))
 
     @app.job(max_attempts=1, unique=True)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from posthorse.maintenance.chores import base
-from posthorse.maintenance.chores.base import REST, Throttle
+from posthorse.maintenance.chores.base import REST, ChorePace
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_a_quick_turn_is_followed_by_another_after_the_interval(clock: SimpleNamespace) -> None:
-    throttle = Throttle()
+    throttle = ChorePace()
     assert throttle.due_in(10) == 10
     clock.now += 12
     assert throttle.due_in(10) == -2
@@ -29,7 +29,7 @@ def test_a_quick_turn_is_followed_by_another_after_the_interval(clock: SimpleNam
 
 
 def test_a_slow_turn_is_followed_by_a_rest_of_twenty_times_as_long(clock: SimpleNamespace) -> None:
-    throttle = Throttle()
+    throttle = ChorePace()
     with throttle.turn():
         clock.now += 2
     assert throttle.due_in(10) == REST * 2
@@ -38,7 +38,7 @@ def test_a_slow_turn_is_followed_by_a_rest_of_twenty_times_as_long(clock: Simple
 
 
 def test_a_turn_that_failed_slowly_is_tried_again_after_the_interval(clock: SimpleNamespace) -> None:
-    throttle = Throttle()
+    throttle = ChorePace()
     with suppress(OSError), throttle.turn():
         clock.now += 5
         raise OSError("away")

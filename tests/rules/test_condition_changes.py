@@ -6,9 +6,15 @@ import pytest
 
 from posthorse.clock import SECOND, micros_of
 from posthorse.errors import InvalidOption
-from posthorse.rules.condition_changes import UNATTENDED_AFTER, Change, jobs_behind, queues_late, schedules_unattended
+from posthorse.rules.condition_changes import (
+    UNATTENDED_AFTER,
+    ConditionChange,
+    jobs_behind,
+    queues_late,
+    schedules_unattended,
+)
 from posthorse.rules.condition_events import JobBehind, QueueLate
-from posthorse.rules.conditions import JobBehindRule, LongJob, QueueLateRule, ScheduleSeen, Wait, checked_limit
+from posthorse.rules.conditions import JobBehindRule, LaneWait, LongJob, QueueLateRule, ScheduleSeen, checked_limit
 from posthorse.rules.pace import Pace
 from posthorse.rules.schedules import Policies
 from posthorse.rules.timing import Timing
@@ -19,11 +25,11 @@ LATE = QueueLateRule("tell", 5 * MINUTE)
 BEHIND = JobBehindRule("tell", 60 * MINUTE, kinds=frozenset({"convert"}))
 
 
-def waits(*minutes: float, queue: str = "mail") -> list[Wait]:
-    return [Wait(queue, f"job {minute}", NOW - round(minute * MINUTE), NOW) for minute in minutes]
+def waits(*minutes: float, queue: str = "mail") -> list[LaneWait]:
+    return [LaneWait(queue, f"job {minute}", NOW - round(minute * MINUTE), NOW) for minute in minutes]
 
 
-def brief(changes: list[Change]) -> list[tuple[str, bool]]:
+def brief(changes: list[ConditionChange]) -> list[tuple[str, bool]]:
     return [(change.subject, change.is_over) for change in changes]
 
 
@@ -96,7 +102,7 @@ def test_a_job_that_waits_to_go_on_stays_behind(state: str, *, is_over: bool) ->
 
 
 def test_a_job_that_is_gone_is_over_in_silence_and_others_do_not_count() -> None:
-    assert [*jobs_behind(BEHIND, [], {"job": 7}, NOW)] == [Change("tell", "job", 7, NOW, True, None)]
+    assert [*jobs_behind(BEHIND, [], {"job": 7}, NOW)] == [ConditionChange("tell", "job", 7, NOW, True, None)]
     assert [*jobs_behind(BEHIND, [long_job(kind="other")], {}, NOW)] == []
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from posthorse.errors import InvalidOption
 from posthorse.rules import flows
-from posthorse.rules.flows import FlowPlan, Source, StepPlan, checked_needs
+from posthorse.rules.flows import FlowPlan, StepNeed, StepPlan, checked_needs
 
 
-def add(plan: FlowPlan, kind: str, *after: Source, name: str | None = None, taken: tuple[int, ...] = ()) -> int:
+def add(plan: FlowPlan, kind: str, *after: StepNeed, name: str | None = None, taken: tuple[int, ...] = ()) -> int:
     return plan.add(name, kind=kind, taken=taken, after=after)
 
 
@@ -39,8 +39,8 @@ def test_no_two_steps_have_one_name() -> None:
 def test_what_a_step_takes_and_what_it_runs_after_are_one_edge_each() -> None:
     plan = FlowPlan("monthly")
     first, second = add(plan, "a"), add(plan, "b")
-    third = add(plan, "c", Source(first), Source(second), Source("job"), Source("job"), taken=(first, first))
-    assert plan.steps[third] == StepPlan("c", [Source(first), Source(second), Source("job")])
+    third = add(plan, "c", StepNeed(first), StepNeed(second), StepNeed("job"), StepNeed("job"), taken=(first, first))
+    assert plan.steps[third] == StepPlan("c", [StepNeed(first), StepNeed(second), StepNeed("job")])
     assert plan.edges == 3
 
 
@@ -48,9 +48,9 @@ def test_one_step_cannot_need_two_ends_of_another() -> None:
     plan = FlowPlan("monthly")
     first = add(plan, "fetch")
     with pytest.raises(InvalidOption, match="'alarm' of flow 'monthly' needs 'fetch' both completed and failed"):
-        add(plan, "alarm", Source(first, "failed"), taken=(first,))
+        add(plan, "alarm", StepNeed(first, "failed"), taken=(first,))
     with pytest.raises(InvalidOption, match="needs 'an-id' both over and failed"):
-        add(plan, "alarm", Source("an-id", "over"), Source("an-id", "failed"))
+        add(plan, "alarm", StepNeed("an-id", "over"), StepNeed("an-id", "failed"))
     assert (len(plan.steps), plan.edges) == (1, 0)
 
 
@@ -58,11 +58,11 @@ def test_only_steps_that_were_added_before_can_be_needed() -> None:
     plan = FlowPlan("monthly")
     numbers = [add(plan, "a")]
     for _ in range(20):
-        numbers.append(add(plan, "a", *map(Source, numbers)))
+        numbers.append(add(plan, "a", *map(StepNeed, numbers)))
     assert all(source.step < number for number in numbers for source in plan.steps[number].sources)  # type: ignore[operator]
 
 
-def leaf_after(plan: FlowPlan, kind: str, *after: Source) -> tuple[int, int | None]:
+def leaf_after(plan: FlowPlan, kind: str, *after: StepNeed) -> tuple[int, int | None]:
     """Add a step; return its number, and the only leaf of the flow since."""
     return add(plan, kind, *after), plan.only_leaf
 
@@ -72,17 +72,17 @@ def test_the_only_leaf_is_the_step_whose_completion_comes_last() -> None:
     assert plan.only_leaf is None
     first, leaf = leaf_after(plan, "fetch")
     assert leaf == first
-    last, leaf = leaf_after(plan, "send", Source(first))
+    last, leaf = leaf_after(plan, "send", StepNeed(first))
     assert leaf == last
-    assert leaf_after(plan, "tidy_up", Source(last, "over"))[1] == last
-    assert leaf_after(plan, "apologise", Source(last, "failed"))[1] == last
-    assert leaf_after(plan, "count", Source(first))[1] is None
+    assert leaf_after(plan, "tidy_up", StepNeed(last, "over"))[1] == last
+    assert leaf_after(plan, "apologise", StepNeed(last, "failed"))[1] == last
+    assert leaf_after(plan, "count", StepNeed(first))[1] is None
 
 
 def test_a_root_needs_no_step_of_its_flow_but_may_need_other_jobs() -> None:
     plan = FlowPlan("monthly")
-    first = add(plan, "a", Source("job"))
-    second = add(plan, "b", Source(first))
+    first = add(plan, "a", StepNeed("job"))
+    second = add(plan, "b", StepNeed(first))
     assert (plan.steps[first].is_root, plan.steps[second].is_root) == (True, False)
 
 
@@ -91,10 +91,10 @@ def test_the_number_of_steps_and_edges_is_bounded(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(flows, "MAX_EDGES", 2)
     plan = FlowPlan("wide")
     first = add(plan, "a")
-    add(plan, "b", Source(first))
+    add(plan, "b", StepNeed(first))
     with pytest.raises(InvalidOption, match="would have more than 3; put parts of it into flows of their own"):
-        add(plan, "c", Source(0), Source(1))
-    add(plan, "c", Source(0))
+        add(plan, "c", StepNeed(0), StepNeed(1))
+    add(plan, "c", StepNeed(0))
     with pytest.raises(InvalidOption, match="flow 'wide' has 3 steps with 2 edges, and with the step 'd'"):
         add(plan, "d")
 
@@ -103,7 +103,7 @@ def test_a_hundred_thousand_edges_are_planned() -> None:
     plan = FlowPlan("wide")
     first = add(plan, "a")
     for _ in range(flows.MAX_STEPS - 1):
-        add(plan, "b", Source(first))
+        add(plan, "b", StepNeed(first))
     assert (len(plan.steps), plan.edges) == (100_000, 99_999)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from posthorse.rules.health import Beat, Process, StoreFound, of_store, of_worker
+from posthorse.rules.health import Process, RegisteredRunner, StoreFound, of_store, of_worker
 
 WELL = StoreFound(2)
 AWAY = StoreFound(None, "the store is away")
-WORKS, STOPS, SILENT = Beat(True, False), Beat(True, True), Beat(False, False)
+WORKS, STOPS, SILENT = RegisteredRunner(True, False), RegisteredRunner(True, True), RegisteredRunner(False, False)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ WORKS, STOPS, SILENT = Beat(True, False), Beat(True, True), Beat(False, False)
     ],
 )
 def test_a_worker_lives_if_its_process_runs_and_a_runner_beats_and_is_ready_if_one_takes_jobs(
-    process: Process | None, beats: list[Beat], live: bool, ready: bool, problem: str
+    process: Process | None, beats: list[RegisteredRunner], live: bool, ready: bool, problem: str
 ) -> None:
     found = of_worker(WELL, process, beats)
     assert (found.store, found.live, found.ready) == (True, live, ready)

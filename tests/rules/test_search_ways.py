@@ -10,7 +10,7 @@ from posthorse import ids
 from posthorse.clock import micros_of
 from posthorse.rules.search.filter import Term
 from posthorse.rules.search.text import parse_filter
-from posthorse.rules.search.ways import FIRST_ID, LAST_ID, Plan, Range, Way, beginning_with, fits_lane, plan, range_of
+from posthorse.rules.search.ways import FIRST_ID, LAST_ID, IdRange, Plan, Way, beginning_with, fits_lane, plan, range_of
 
 WHOLE = "01936f5e-7c1a-7d2b-8e3f-0123456789ab"
 NOW = 1_794_472_200_000_000
@@ -125,8 +125,8 @@ def test_the_ids_that_begin_with_a_text_are_a_range() -> None:
     assert found.last(oldest_first=False) == "01936f5e-7c00-0000-0000-000000000000"
     assert found.last(oldest_first=True) == "01936f5e-7cff-ffff-ffff-ffffffffffff"
     assert beginning_with(WHOLE[9:]) is None
-    assert beginning_with("0" * 8) == Range(FIRST_ID, "00000001-0000-0000-0000-000000000000")
-    assert beginning_with("f" * 8) == Range("fffffffe-ffff-ffff-ffff-ffffffffffff", LAST_ID)
+    assert beginning_with("0" * 8) == IdRange(FIRST_ID, "00000001-0000-0000-0000-000000000000")
+    assert beginning_with("f" * 8) == IdRange("fffffffe-ffff-ffff-ffff-ffffffffffff", LAST_ID)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from posthorse.rules.event_names import ENDS_OF_ATTEMPTS, EVENT_NAMES
 from posthorse.rules.events import Event
 from posthorse.rules.job import JobError
 from posthorse.rules.repeated_events import KEPT_APART
-from posthorse.rules.timeline import Evidence, Facts, tell
+from posthorse.rules.timeline import Evidence, StoredFacts, tell
 
 JOB = "01900000-0000-7000-8000-000000000000"
 NOON = 2_000_000_000 * SECOND
@@ -29,9 +29,9 @@ def facts(
     finished_at: int | None = None,
     completed_by: str | None = None,
     claimed_at: int | None = None,
-) -> Facts:
+) -> StoredFacts:
     worker = None if claimed_at is None else "w-2"
-    return Facts(JOB, version, state, NOON, run_at, started_at, finished_at, completed_by, claimed_at, worker)
+    return StoredFacts(JOB, version, state, NOON, run_at, started_at, finished_at, completed_by, claimed_at, worker)
 
 
 def stored(version: int, name: str, detail: str | None = None, *, at: int | None = None) -> Evidence:
@@ -90,7 +90,7 @@ COMPLETED = facts(3, "completed", started_at=NOON + SECOND, finished_at=NOON + 3
         ),
     ],
 )
-def test_each_step_has_its_numbers_and_names(of: Facts, evidence: list[Evidence], told: str) -> None:
+def test_each_step_has_its_numbers_and_names(of: StoredFacts, evidence: list[Evidence], told: str) -> None:
     events = tell(of, evidence)
     assert " ".join(names(events)) == told
     assert [event.number for event in events] == list(range(1, len(events) + 1))
@@ -188,7 +188,7 @@ def test_an_attempt_begins_where_it_started_and_ends_with_its_evidence() -> None
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[Facts, list[Evidence]]:
+def histories(draw: st.DrawFn) -> tuple[StoredFacts, list[Evidence]]:
     """Draw what any statements may leave behind: gaps of any length, and events of any name."""
     version, evidence = 1, list[Evidence]()
     for name in draw(st.lists(st.sampled_from(EVENT_NAMES), max_size=12)):
@@ -202,7 +202,7 @@ def histories(draw: st.DrawFn) -> tuple[Facts, list[Evidence]]:
 
 
 @given(histories())
-def test_whatever_is_stored_every_number_is_covered_once(history: tuple[Facts, list[Evidence]]) -> None:
+def test_whatever_is_stored_every_number_is_covered_once(history: tuple[StoredFacts, list[Evidence]]) -> None:
     of, evidence = history
     end = of.version + (of.claimed_at is not None)
     for after in range(end + 1):
@@ -215,7 +215,7 @@ def test_whatever_is_stored_every_number_is_covered_once(history: tuple[Facts, l
 
 
 @given(histories())
-def test_an_event_reads_back_from_its_json(history: tuple[Facts, list[Evidence]]) -> None:
+def test_an_event_reads_back_from_its_json(history: tuple[StoredFacts, list[Evidence]]) -> None:
     for event in tell(*history):
         assert msgspec.json.decode(msgspec.json.encode(event), type=Event) == event
 

@@ -24,7 +24,7 @@ from posthorse.rules.why.facts import (
     GateFacts,
     Holding,
     Needed,
-    Server,
+    ServingRunner,
     WaitsForOthers,
     lane_wide,
 )
@@ -55,7 +55,7 @@ JOB = Status(
     started_at=None,
     finished_at=None,
 )
-FREE = Server("r", "web-1", (), ("resize",), {"gpu": "yes"}, running=0, concurrency=2)
+FREE = ServingRunner("r", "web-1", (), ("resize",), {"gpu": "yes"}, running=0, concurrency=2)
 SEQUENCE = Requirement(gate_name("sequence", "", "invoice-7"), 1, 0, 0, "mend", is_keyed=True)
 CONCURRENCY = Requirement(gate_name("concurrency", "kind", "resize", "customer", 7), 2, 0, 0, "lease", is_keyed=True)
 RATE = Requirement(gate_name("rate", "queue", "media"), None, 60_000_000_000, 1, "lease", is_keyed=False)
@@ -95,7 +95,7 @@ def gates() -> st.SearchStrategy[GateFacts]:
 
 
 servers = st.builds(
-    Server,
+    ServingRunner,
     st.just("r"),
     st.sampled_from(["web-1", "web-2"]),
     st.sampled_from([(), ("media",), ("mail", "media"), ("mail",)]),
@@ -161,7 +161,7 @@ facts = st.builds(
 # ── what each code claims ────────────────────────────────────────────────────────────────────────────
 
 
-def alive(given: Facts) -> list[Server]:
+def alive(given: Facts) -> list[ServingRunner]:
     return [server for server in given.servers if server.is_alive]
 
 
@@ -169,19 +169,19 @@ def waits_for_event(given: Facts) -> bool:
     return given.topic is not None and not is_unfit(given)
 
 
-def knowing(given: Facts) -> list[Server]:
+def knowing(given: Facts) -> list[ServingRunner]:
     return [server for server in alive(given) if "resize" in server.kinds]
 
 
-def serving(given: Facts) -> list[Server]:
+def serving(given: Facts) -> list[ServingRunner]:
     return [server for server in knowing(given) if server.queues != ("mail",)]
 
 
-def fitting(given: Facts) -> list[Server]:
+def fitting(given: Facts) -> list[ServingRunner]:
     return [server for server in serving(given) if given.settings.fits(server.labels)]
 
 
-def free(given: Facts) -> list[Server]:
+def free(given: Facts) -> list[ServingRunner]:
     return [server for server in fitting(given) if not server.is_draining and server.running < server.concurrency]
 
 
@@ -434,7 +434,7 @@ def test_what_lasts_longest_leads() -> None:
 
 
 def test_a_job_takes_its_turn() -> None:
-    busy = Server("r", "web-1", (), ("resize",), {"gpu": "yes"}, running=2, concurrency=2)
+    busy = ServingRunner("r", "web-1", (), ("resize",), {"gpu": "yes"}, running=2, concurrency=2)
     assert [reason.code for reason in told(ahead=Ahead(0)).reasons] == ["next"]
     assert [reason.code for reason in told(ahead=Ahead(1)).reasons] == ["ahead"]
     assert [reason.code for reason in told(ahead=Ahead(1), servers=[busy]).reasons] == ["full", "ahead"]

@@ -12,7 +12,7 @@ from posthorse.rules.job import NewJob, State
 from posthorse.rules.joins import Edge, Join, Need
 from posthorse.store.base import Operation
 from posthorse.store.operations.awaited import noted_in
-from posthorse.store.operations.families import NewFamily, Terms, submit_family
+from posthorse.store.operations.families import FamilyTerms, NewFamily, submit_family
 from posthorse.store.operations.releasing import release
 from posthorse.store.operations.submit import SubmitResult
 from posthorse.store.operations.waiting import JOIN_OF
@@ -27,7 +27,7 @@ def submit(
     yard: Yard, jobs: Sequence[NewJob], edges: Sequence[Edge] = (), parents: Collection[str] = ()
 ) -> list[SubmitResult]:
     lanes = yard.store.lanes({job.lane for job in jobs})
-    return yard.store.run(submit_family(NewFamily(jobs, edges, frozenset(parents)), Terms(lanes)))
+    return yard.store.run(submit_family(NewFamily(jobs, edges, frozenset(parents)), FamilyTerms(lanes)))
 
 
 def dependent(yard: Yard, needs: Needing, *, parent: str | None = None, delay: int | None = None) -> str:

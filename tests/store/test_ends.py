@@ -54,8 +54,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[End]:
     return found
 
 
-def _follow_every_end(monkeypatch: pytest.MonkeyPatch, step: ends.Step) -> None:
-    monkeypatch.setattr(ends, "STEPS", {state: (*steps, step) for state, steps in ends.STEPS.items()})
+def _follow_every_end(monkeypatch: pytest.MonkeyPatch, step: ends.EndStep) -> None:
+    monkeypatch.setattr(ends, "STEPS", {state: (*steps, step) for state, steps in ends.END_STEPS.items()})
 
 
 @pytest.mark.parametrize(

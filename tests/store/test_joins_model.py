@@ -21,7 +21,7 @@ from posthorse.rules.joins import NEEDS, Edge
 from posthorse.rules.outcomes import Joined
 from posthorse.rules.requests import Request
 from posthorse.store.operations import families_steered, releasing
-from posthorse.store.operations.families import NewFamily, Terms, add_children
+from posthorse.store.operations.families import FamilyTerms, NewFamily, add_children
 from posthorse.store.operations.families_steered import steer_families
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.releasing import release
@@ -72,7 +72,7 @@ class Families(RuleBasedStateMachine):
             for one, other in pairwise(jobs)
             if data.draw(st.booleans())
         ]
-        terms = Terms(self.yard.store.lanes({job.lane for job in jobs}))
+        terms = FamilyTerms(self.yard.store.lanes({job.lane for job in jobs}))
         if self.yard.store.run(add_children(attempt, NewFamily(jobs, edges), terms)) is not None:
             self.jobs += [job.id for job in jobs]
 

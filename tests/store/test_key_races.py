@@ -14,7 +14,7 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import NewJob
-from posthorse.rules.unique import Identity, Rule
+from posthorse.rules.unique import Identity, UniqueRule
 from posthorse.store.base import Operation, QuerySteps, query_rows
 from posthorse.store.operations import read
 from posthorse.store.operations.keys import forget_expired_keys
@@ -37,7 +37,7 @@ def other(one: Yard) -> Iterator[Yard]:
     other.store.close()
 
 
-def unique(one: Yard, rule: Rule, on_conflict: str = "return", arguments: str = "{}") -> NewJob:
+def unique(one: Yard, rule: UniqueRule, on_conflict: str = "return", arguments: str = "{}") -> NewJob:
     identity = msgspec.convert({"value": "same", "rule": rule, "on_conflict": on_conflict}, Identity)
     return msgspec.structs.replace(one.new(arguments=arguments)[0], unique=identity)
 
@@ -149,7 +149,7 @@ def test_an_expired_key_that_is_taken_over_is_not_forgotten(one: Yard, other: Ya
 
 
 @pytest.mark.parametrize("rule", ["finished", "queued"])
-def test_of_two_heirs_the_second_waits_and_finds_the_first(one: Yard, other: Yard, rule: Rule) -> None:
+def test_of_two_heirs_the_second_waits_and_finds_the_first(one: Yard, other: Yard, rule: UniqueRule) -> None:
     [(over, _)] = one.submit([unique(one, rule)])
     one.ask(over, "cancel")
     second: list[SubmitResult] = []

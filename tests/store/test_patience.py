@@ -18,11 +18,11 @@ from posthorse.store.patience import (
     LONG_WAIT,
     SHORT_WAIT,
     Deadline,
-    Waiting,
+    Patience,
+    patience_of_caller,
     pause,
     wait_as,
     waiting_at_most,
-    waiting_of_caller,
     worker_waiting,
 )
 from posthorse.store.postgres.faults import cannot_heal
@@ -41,17 +41,17 @@ SEVERAL = "connection failed: …\nMultiple connection attempts failed. All fail
 
 def test_a_call_inside_a_running_loop_waits_shorter() -> None:
     async def seconds() -> float:
-        return waiting_of_caller(None).seconds
+        return patience_of_caller(None).seconds
 
-    assert waiting_of_caller(None).seconds == LONG_WAIT
+    assert patience_of_caller(None).seconds == LONG_WAIT
     assert asyncio.run(seconds()) == SHORT_WAIT
 
 
 def test_a_setting_holds_in_and_outside_of_loops() -> None:
     async def seconds() -> float:
-        return waiting_of_caller(2.0).seconds
+        return patience_of_caller(2.0).seconds
 
-    assert waiting_of_caller(2.0).seconds == asyncio.run(seconds()) == 2.0
+    assert patience_of_caller(2.0).seconds == asyncio.run(seconds()) == 2.0
 
 
 def test_workers_and_what_runs_in_them_wait_long_though_they_have_loops() -> None:
@@ -60,16 +60,16 @@ def test_workers_and_what_runs_in_them_wait_long_though_they_have_loops() -> Non
         return await asyncio.create_task(_seconds())
 
     async def _seconds() -> float:
-        return waiting_of_caller(None).seconds
+        return patience_of_caller(None).seconds
 
     assert asyncio.run(seconds()) == LONG_WAIT
 
 
 def test_a_deadline_of_the_caller_counts_inside_its_block_alone() -> None:
     with waiting_at_most(0.5):
-        assert waiting_of_caller(None).seconds == 0.5
+        assert patience_of_caller(None).seconds == 0.5
     with waiting_at_most(None):
-        assert waiting_of_caller(None).seconds == LONG_WAIT
+        assert patience_of_caller(None).seconds == LONG_WAIT
 
 
 # ── what cannot heal ─────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +165,7 @@ def nothing() -> QuerySteps[None]:
 
 
 def waiting(seconds: float, *, is_repeatable: bool = True) -> Operation[object]:
-    return Operation(nothing().start, deadline=Deadline(Waiting(seconds)), is_repeatable=is_repeatable)
+    return Operation(nothing().start, deadline=Deadline(Patience(seconds)), is_repeatable=is_repeatable)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_who_has_less_time_is_told_first_and_the_others_come_again(away: Store) 
 
 
 def test_what_was_sent_before_stays_in_doubt(away: Store) -> None:
-    sent = Operation(nothing().start, deadline=Deadline(Waiting(0)), was_sent=True)
+    sent = Operation(nothing().start, deadline=Deadline(Patience(0)), was_sent=True)
     (_, error), (_, other) = away.backend.commit([sent, waiting(0)])
     assert isinstance(error, OutcomeUnknown)
     assert isinstance(other, StoreUnreachable)
@@ -207,7 +207,7 @@ def _waits_side_by_side(yard: Yard, server: PostgresServer, first: str) -> None:
 
     def call(seconds: float) -> object:
         def run() -> object:
-            wait_as(Waiting(seconds))
+            wait_as(Patience(seconds))
             began.release()
             return yard.enqueue(1)
 
@@ -227,7 +227,7 @@ def _waits_side_by_side(yard: Yard, server: PostgresServer, first: str) -> None:
 
 
 def test_a_worker_that_is_told_to_stop_ends_the_waits_of_calls_under_way(away: Store) -> None:
-    waits = Waiting(600.0)
+    waits = Patience(600.0)
     paused = threading.Event()
 
     def call() -> None:
@@ -248,7 +248,7 @@ def test_a_worker_that_is_told_to_stop_ends_the_waits_of_calls_under_way(away: S
 
 
 def test_a_pause_ends_when_there_is_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits, steps = Waiting(600.0), 0
+    waits, steps = Patience(600.0), 0
     deadline = Deadline(waits)
 
     def sleep(seconds: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from posthorse.rules.search.text import parse_filter
-from posthorse.rules.search.ways import Range
+from posthorse.rules.search.ways import IdRange
 from posthorse.rules.search.ways import plan as way_of
 from posthorse.store.base import BoundQuery
 from posthorse.store.operations.claim import few_of_each
@@ -195,7 +195,7 @@ def test_a_window_over_many_lanes_reads_few_more_jobs_than_it_gives(
             FROM generate_series(1, {jobs}) AS n"""
         )
         connection.execute(SESSION)
-        on = Route(way_of(parse_filter("queue:mail state:cancelled")), range(1, lanes + 1), Range(), 0)
+        on = Route(way_of(parse_filter("queue:mail state:cancelled")), range(1, lanes + 1), IdRange(), 0)
         asked = statement_of(frame, on, window)
         found = plan_of(connection, asked.query, batch=asked.rows, given=asked.values)
         read = {"jobs_by_lane": 0, "jobs_pkey": 0}

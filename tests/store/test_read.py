@@ -6,7 +6,7 @@ import pytest
 
 from posthorse.clock import SECOND
 from posthorse.rules.job import Lane, State
-from posthorse.rules.search.ways import Range
+from posthorse.rules.search.ways import IdRange
 from posthorse.store.operations import read
 from posthorse.store.operations.finding import newest_ids
 from posthorse.store.operations.unserved import Unserved
@@ -35,9 +35,9 @@ def test_what_is_not_there_reads_as_nothing(yard: Yard) -> None:
 
 def test_ids_are_read_from_the_newest_in_ranges(yard: Yard) -> None:
     jobs = yard.enqueue(5)
-    assert yard.store.read(newest_ids(Range(), 2)) == [jobs[4], jobs[3]]
-    assert yard.store.read(newest_ids(Range(before=jobs[3]), 50)) == [jobs[2], jobs[1], jobs[0]]
-    assert yard.store.read(newest_ids(Range(after=jobs[0], before=jobs[2]), 50)) == [jobs[1]]
+    assert yard.store.read(newest_ids(IdRange(), 2)) == [jobs[4], jobs[3]]
+    assert yard.store.read(newest_ids(IdRange(before=jobs[3]), 50)) == [jobs[2], jobs[1], jobs[0]]
+    assert yard.store.read(newest_ids(IdRange(after=jobs[0], before=jobs[2]), 50)) == [jobs[1]]
 
 
 def test_jobs_are_filtered_by_state_queue_and_kind(yard: Yard) -> None:

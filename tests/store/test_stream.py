@@ -17,8 +17,8 @@ from posthorse.clock import SECOND
 from posthorse.rules.job import JobError
 from posthorse.rules.lifecycle import Policy, Spent, decide
 from posthorse.rules.outcomes import Raised, Snoozed
-from posthorse.rules.stream_cursor import Cursor, Place, as_cursor, why_unreadable
-from posthorse.rules.watched import ALL_KINDS, Wanted
+from posthorse.rules.stream_cursor import StreamCursor, StreamPlace, as_cursor, why_unreadable
+from posthorse.rules.watched import ALL_KINDS, Interest
 from posthorse.store.operations import finish, runners, stream, submit, telling
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.finish import Completion, Settlement
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.all_postgres
 Event = tuple[str, str]
 """A name and a job."""
 
-ALL = Wanted()
+ALL = Interest()
 
 
 class Reader:
@@ -46,9 +46,9 @@ class Reader:
 
     @property
     def cursor(self) -> str:
-        return str(Cursor(self.life, self.place))
+        return str(StreamCursor(self.life, self.place))
 
-    def page(self) -> stream.Page:
+    def page(self) -> stream.NextBlocks:
         page = self.yard.store.read(stream.read_page(self.place))
         if page.is_last and page.state.has_news:
             self.yard.store.run(stream.mark_tick("anew"))
@@ -61,7 +61,7 @@ class Reader:
         for block in page.blocks:
             for number, job in enumerate(block.jobs[block.skip :], block.skip + 1):
                 self.seen.append((block.row.name, job))
-                self.place = Place(block.tick, block.row.place, number)
+                self.place = StreamPlace(block.tick, block.row.place, number)
                 count += 1
                 if count == at_most:
                     return count
@@ -75,7 +75,7 @@ class Reader:
         return self.seen
 
 
-def watch(yard: Yard, wanted: Wanted = ALL, *, name: str = "test", seconds: float = 60.0) -> None:
+def watch(yard: Yard, wanted: Interest = ALL, *, name: str = "test", seconds: float = 60.0) -> None:
     yard.store.run(telling.watch(name, wanted, "life", seconds=seconds))
 
 
@@ -213,8 +213,8 @@ def test_a_process_learns_who_watches_together_with_the_settings_of_queues(yard:
     telling.learn(watched, yard.store.read(telling.queues_and_watchers()))
     assert not watched.submitted
     assert not watched.has_attempts
-    watch(yard, Wanted(["completed"], ["mail"]))
-    watch(yard, Wanted(["submitted"]), name="other")
+    watch(yard, Interest(["completed"], ["mail"]))
+    watch(yard, Interest(["submitted"]), name="other")
     telling.learn(watched, yard.store.read(telling.queues_and_watchers()))
     assert "mail" in watched.completed
     assert "other" not in watched.completed
@@ -255,7 +255,7 @@ def test_a_renewed_watch_is_no_change(yard: Yard) -> None:
     changes = yard.store.read(runners.requests_for(attempt.runner)).changes
     watch(yard)
     assert yard.store.read(runners.requests_for(attempt.runner)).changes == changes
-    watch(yard, Wanted(["completed"]))
+    watch(yard, Interest(["completed"]))
     assert yard.store.read(runners.requests_for(attempt.runner)).changes == changes + 1
 
 
@@ -346,7 +346,11 @@ def test_retention_keeps_the_newest_and_says_which_cursors_are_too_old(yard: Yar
     reader = Reader(yard)
     submit_told(yard, 3)
     reader.read_all()
-    first = as_cursor(str(Cursor(reader.life, Place(reader.place.tick - 1, 0, 1)))) if reader.place.tick else None
+    first = (
+        as_cursor(str(StreamCursor(reader.life, StreamPlace(reader.place.tick - 1, 0, 1))))
+        if reader.place.tick
+        else None
+    )
     yard.pass_time(hours=2)
     [newest] = submit_told(yard, 1)
     reader.read_all()
@@ -354,19 +358,19 @@ def test_retention_keeps_the_newest_and_says_which_cursors_are_too_old(yard: Yar
     while yard.store.run(stream.forget_told(3_600 * SECOND)):
         pass
     state = yard.store.read(stream.stream_state())
-    assert why_unreadable(Cursor(reader.life, reader.place), reader.life, state.kept) is None
+    assert why_unreadable(StreamCursor(reader.life, reader.place), reader.life, state.kept) is None
     if first is not None:
         assert why_unreadable(first, reader.life, state.kept) == "too old"
     yard.pass_time(hours=2)
     while yard.store.run(stream.forget_told(3_600 * SECOND)):
         pass
     state = yard.store.read(stream.stream_state())
-    assert why_unreadable(Cursor(reader.life, reader.place), reader.life, state.kept) is None
-    old = Place(0, 1) if not state.newest_tick else Place(1, 0)
-    assert why_unreadable(Cursor(reader.life, old), reader.life, state.kept) == "too old"
-    new = Place(state.newest_tick + 7 if state.newest_tick else 0, state.newest_place + 7)
-    assert why_unreadable(Cursor(reader.life, new), reader.life, state.kept) == "too new"
-    assert why_unreadable(Cursor("other", reader.place), reader.life, state.kept) == "another store"
+    assert why_unreadable(StreamCursor(reader.life, reader.place), reader.life, state.kept) is None
+    old = StreamPlace(0, 1) if not state.newest_tick else StreamPlace(1, 0)
+    assert why_unreadable(StreamCursor(reader.life, old), reader.life, state.kept) == "too old"
+    new = StreamPlace(state.newest_tick + 7 if state.newest_tick else 0, state.newest_place + 7)
+    assert why_unreadable(StreamCursor(reader.life, new), reader.life, state.kept) == "too new"
+    assert why_unreadable(StreamCursor("other", reader.place), reader.life, state.kept) == "another store"
     assert newest
 
 
@@ -383,7 +387,7 @@ def test_the_stream_of_another_server_begins_anew(postgres_yard: Yard) -> None:
     yard.store.run(stream.mark_tick("second"))
     state = yard.store.read(stream.stream_state())
     assert state.life == "second"
-    assert why_unreadable(Cursor(reader.life, reader.place), state.life, state.kept) == "another store"
+    assert why_unreadable(StreamCursor(reader.life, reader.place), state.life, state.kept) == "another store"
     reader = Reader(yard)
     [job] = submit_told(yard, 1)
     assert reader.read_all() == [("submitted", job)]

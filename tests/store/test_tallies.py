@@ -35,8 +35,8 @@ from posthorse.store.operations.tallies import (
     Counted,
     CountedError,
     Fold,
+    TallyBatch,
     TallyRow,
-    Written,
     beside_tallies,
     day_of,
     depths_now,
@@ -75,7 +75,7 @@ def counted(times: int = 1, *, happened: str = "completed", kind: str = "work", 
 
 
 def write(yard: Yard, runner: str, number: int, *what: Counted) -> bool:
-    return yard.store.run(write_tallies(runner, Written(number, what, (), None)))
+    return yard.store.run(write_tallies(runner, TallyBatch(number, what, (), None)))
 
 
 def test_what_is_sent_twice_is_counted_once(yard: Yard) -> None:
@@ -112,7 +112,7 @@ def test_errors_add_up_in_their_group(yard: Yard) -> None:
     for runner, job, release in zip(runners, jobs, ("one", "two"), strict=True):
         error = CountedError("f" * 16, "work", "ValueError", f"no #, {release}", job, 3)
         for _ in range(2):  # the reply was lost
-            yard.store.run(write_tallies(runner, Written(1, (), (error,), release)))
+            yard.store.run(write_tallies(runner, TallyBatch(1, (), (error,), release)))
     [group] = yard.store.read(beside_tallies(0, EVER)).errors
     assert (group.times, group.release, group.sample, group.message) == (6, "one", jobs[1], "no #, two")
     assert counts(yard) == {tally_of_errors("f" * 16): 6}

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.options.table import options_at
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).with_name("kinds.py.txt")
 CALLS = (
-    (Place.JOB, "app.job({})"),
-    (Place.JOB, "bundle.job({})"),
-    (Place.JOB, "bus.register(Double, {})"),
-    (Place.USING, "welcome.using({})"),
-    (Place.USING, "bus.using({})"),
-    (Place.ON, "app.on(ph.events.DeadLettersGrew, {})"),
-    (Place.SCHEDULE, "app.schedule(welcome.bind(1), {})"),
-    (Place.QUEUE, 'app.queue("mail", {})'),
-    (Place.QUEUE, "mail.set({})"),
-    (Place.QUEUE, "mail.aset({})"),
-    (Place.SETTING, "ph.Posthorse({})"),
+    (OptionPlace.JOB, "app.job({})"),
+    (OptionPlace.JOB, "bundle.job({})"),
+    (OptionPlace.JOB, "bus.register(Double, {})"),
+    (OptionPlace.USING, "welcome.using({})"),
+    (OptionPlace.USING, "bus.using({})"),
+    (OptionPlace.ON, "app.on(ph.events.DeadLettersGrew, {})"),
+    (OptionPlace.SCHEDULE, "app.schedule(welcome.bind(1), {})"),
+    (OptionPlace.QUEUE, 'app.queue("mail", {})'),
+    (OptionPlace.QUEUE, "mail.set({})"),
+    (OptionPlace.QUEUE, "mail.aset({})"),
+    (OptionPlace.SETTING, "ph.Posthorse({})"),
 )
 
 

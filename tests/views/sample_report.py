@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from posthorse.views.figures import By, DepthPoint, ErrorCount, ErrorGroup, FigureRow, Figures, ReleaseMark, Spread
-from posthorse.views.report.content import STEPS, Report, ReportBy, Step
+from posthorse.views.report.content import TIME_STEPS, Report, ReportBy, TimeStep
 from posthorse.views.report.make import make_report
 
 UNTIL = datetime(2026, 12, 1, 13, 37, 12, tzinfo=UTC)
@@ -152,7 +152,7 @@ def report(
             by=by,
             rows=rows,
             depths=depths(since, until),
-            errors=errors(STEPS[by] if by in ("minute", "hour", "day") else span, evil),
+            errors=errors(TIME_STEPS[by] if by in ("minute", "hour", "day") else span, evil),
             releases=[ReleaseMark(name=f"8f21c07{evil}", first_at=BROKEN[0])],
             complete_until=until - timedelta(seconds=10),
         )
@@ -161,8 +161,8 @@ def report(
     if evil:
         own = [*own, row(f"kind{evil}", 30, ran=2)]
     hours = figures("hour", by_time(since, until, HOUR))
-    step: Step = "minute" if span <= 3 * HOUR else "hour" if span <= timedelta(days=8) else "day"
-    over_time = hours if step == "hour" else figures(step, by_time(since, until, STEPS[step]))
+    step: TimeStep = "minute" if span <= 3 * HOUR else "hour" if span <= timedelta(days=8) else "day"
+    over_time = hours if step == "hour" else figures(step, by_time(since, until, TIME_STEPS[step]))
     named = {"queue": ("images", "mail"), "tenant": ("", f"acme{evil}")}
     chosen = {
         "kind": figures("kind", own),

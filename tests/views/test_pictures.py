@@ -15,7 +15,7 @@ from posthorse.views.pictures.bars import Bar, bars
 from posthorse.views.pictures.frame import Mark
 from posthorse.views.pictures.heat_maps import heat_map, shade
 from posthorse.views.pictures.lines import Point, line
-from posthorse.views.pictures.scales import MAX_TICKS, MAX_TIMES, Times, counts, durations
+from posthorse.views.pictures.scales import MAX_TICKS, MAX_TIMES, TimeAxis, counts, durations
 from posthorse.views.pictures.sparklines import NONE, spark_text, sparkline, thin
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -27,7 +27,7 @@ moments = st.integers(0, 70_000 * 86_400).map(lambda each: datetime.fromtimestam
 numbers = st.integers(0, 2**63) | st.integers(0, 20)
 seconds = st.floats(0, 1e12, allow_nan=False) | st.floats(0, 10)
 texts = st.text(max_size=30) | st.just(EVIL)
-spans = st.tuples(moments, moments).map(lambda pair: Times(min(pair), max(pair)))
+spans = st.tuples(moments, moments).map(lambda pair: TimeAxis(min(pair), max(pair)))
 
 
 def read(svg: str) -> ElementTree.Element:
@@ -77,7 +77,7 @@ def places(root: ElementTree.Element) -> Iterator[tuple[float, float]]:
     texts,
 )
 def test_bars_are_well_formed_and_inside(
-    times: Times,
+    times: TimeAxis,
     stacks: list[tuple[datetime, tuple[int, int, int]]],
     marks: list[tuple[datetime, str]],
     title: str,
@@ -102,7 +102,7 @@ def test_bars_are_well_formed_and_inside(
     st.lists(st.tuples(moments, texts), max_size=4),
 )
 def test_lines_are_well_formed_and_inside(
-    times: Times, values: list[tuple[datetime, float, float, float]], marks: list[tuple[datetime, str]]
+    times: TimeAxis, values: list[tuple[datetime, float, float, float]], marks: list[tuple[datetime, str]]
 ) -> None:
     points = [Point(at, *sorted(three)) for at, *three in sorted(values)]
     highest = max((point.high for point in points), default=0)
@@ -171,7 +171,7 @@ def test_ticks_of_durations_are_those_of_clocks() -> None:
 
 
 @given(spans)
-def test_an_axis_of_time_has_few_ticks_inside(times: Times) -> None:
+def test_an_axis_of_time_has_few_ticks_inside(times: TimeAxis) -> None:
     ticks = times.ticks()
     assert len(ticks) <= MAX_TIMES
     assert all(0 <= tick.place <= 1 for tick in ticks)
@@ -190,7 +190,7 @@ def test_an_axis_of_time_has_few_ticks_inside(times: Times) -> None:
     ],
 )
 def test_ticks_of_time_are_round(span: timedelta, texts: list[str]) -> None:
-    assert [tick.text for tick in Times(SINCE, SINCE + span).ticks()] == texts
+    assert [tick.text for tick in TimeAxis(SINCE, SINCE + span).ticks()] == texts
 
 
 def test_stacks_grow_from_the_bottom_and_small_parts_are_seen() -> None:
@@ -198,7 +198,7 @@ def test_stacks_grow_from_the_bottom_and_small_parts_are_seen() -> None:
         "b",
         "Ends",
         "",
-        times=Times(SINCE, UNTIL),
+        times=TimeAxis(SINCE, UNTIL),
         width=timedelta(hours=1),
         sorts=("completed", "failed"),
         stacks=[Bar(SINCE + timedelta(days=1), (1_000_000, 1))],
@@ -219,7 +219,7 @@ def test_lines_have_a_gap_where_nothing_is_known() -> None:
         "l",
         "Waiting",
         "",
-        times=Times(SINCE, UNTIL),
+        times=TimeAxis(SINCE, UNTIL),
         values=counts(3),
         points=points,
         said=lambda point: "",
@@ -233,7 +233,7 @@ def test_lines_have_a_gap_where_nothing_is_known() -> None:
 def test_what_lies_outside_of_an_axis_is_at_its_end() -> None:
     assert [counts(10).place(value) for value in (-5, 0, 5, 10, 99)] == [0, 0, 0.5, 1, 1]
     assert [durations(1, 10).place(value) for value in (0, 1, 10, 99)] == [0, 0, 1, 1]
-    times = Times(SINCE, UNTIL)
+    times = TimeAxis(SINCE, UNTIL)
     assert [times.place(at) for at in (SINCE - timedelta(days=1), SINCE, UNTIL, UNTIL + timedelta(days=1))] == [
         *(0, 0, 1, 1)
     ]

@@ -26,9 +26,9 @@ from posthorse.views.report.content import (
     MAX_STEPS,
     Report,
     ReportBy,
-    Step,
+    TimeStep,
     Totals,
-    Waiting,
+    WaitingJobs,
     deepest,
     ended,
     folded,
@@ -165,7 +165,7 @@ def test_hours_without_jobs_are_filled_in_after_the_first() -> None:
         (timedelta(days=30), timedelta(0), "day"),
     ],
 )
-def test_time_is_drawn_as_finely_as_figures_are_kept(span: timedelta, ago: timedelta, step: Step) -> None:
+def test_time_is_drawn_as_finely_as_figures_are_kept(span: timedelta, ago: timedelta, step: TimeStep) -> None:
     until = UNTIL - ago
     assert step_of(until - span, until, UNTIL) == step
 
@@ -194,8 +194,8 @@ def test_many_samples_of_depths_become_few_points() -> None:
     samples = [sample(0, "a", 1), sample(0, "b", 2), sample(15, "a", 7), sample(30, "b", 5), sample(90, "a", 4)]
     step = timedelta(minutes=1)
     assert waiting_over_time(samples, since, step) == [
-        Waiting(at=since + timedelta(seconds=15), least=3, mean=5.0, most=7),
-        Waiting(at=since + timedelta(seconds=90), least=4, mean=4.0, most=4),
+        WaitingJobs(at=since + timedelta(seconds=15), least=3, mean=5.0, most=7),
+        WaitingJobs(at=since + timedelta(seconds=90), least=4, mean=4.0, most=4),
     ]
     assert deepest(samples, since, step) == [samples[2], samples[3], samples[4]]
     made = report()

@@ -10,7 +10,7 @@ import msgspec
 from posthorse import ids
 from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.kind import Kind
-from posthorse.app.submitting import Wanted, asubmit, submit
+from posthorse.app.submitting import Submission, asubmit, submit
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.outputs import ENDED, PREVIOUS, Filling
 from posthorse.rules.in_flow import InFlow
@@ -68,7 +68,7 @@ class KindWithCallbacks(Kind[P, R]):
         return await self.bind(*args, **kwargs).aenqueue()
 
 
-def with_callbacks(calls: Sequence[Call[Any]]) -> Wanted:
+def with_callbacks(calls: Sequence[Call[Any]]) -> Submission:
     """Return the jobs of calls, in their order, and then those of their callbacks, with the edges to them."""
     fresh = ids.new_ids(len(calls))
     jobs = [msgspec.structs.replace(call.template, id=job_id) for call, job_id in zip(calls, fresh, strict=True)]
@@ -77,7 +77,7 @@ def with_callbacks(calls: Sequence[Call[Any]]) -> Wanted:
         further, needs = callbacks_of(call, job_id)
         jobs += further
         edges += needs
-    return Wanted(jobs, calls[0].connection, lambda: max(call.block for call in calls), edges)
+    return Submission(jobs, calls[0].connection, lambda: max(call.block for call in calls), edges)
 
 
 def callbacks_of(call: Call[Any], job_id: str) -> tuple[list[NewJob], list[Edge]]:

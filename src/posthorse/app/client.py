@@ -25,7 +25,7 @@ from posthorse.app.verbs import Verb, twin, verb
 from posthorse.clock import Clock
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.other_systems import no_attribute
 from posthorse.rules.packing import Codec, Packing
 from posthorse.rules.registry import Registry
@@ -63,7 +63,7 @@ class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany, ReadsEvents, SendsEvents
     Raises InvalidSettings, InvalidOption.
     """
 
-    @takes(Place.SETTING, defaults=msgspec.structs.asdict(Settings()))
+    @takes(OptionPlace.SETTING, defaults=msgspec.structs.asdict(Settings()))
     def __init__(
         self,
         url: str | None = None,

@@ -20,7 +20,7 @@ from posthorse.app.job_decorator import JobDecorator
 from posthorse.app.kind import Kind
 from posthorse.app.option_signatures import takes
 from posthorse.errors import DuplicateKind, InvalidCall, UnknownCommand
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.patience import is_in_loop
 
@@ -124,7 +124,7 @@ class CommandBus(Bundle, EnqueuesCommands):
         super().__init__()
         self.commands: dict[type, RegisteredCommand] = {}
 
-    @takes(Place.JOB)
+    @takes(OptionPlace.JOB)
     def register(
         self, command: type[C], handler: AnyHandler[C] | None = None, /, **options: Unpack[JobOptions]
     ) -> type[C]:
@@ -143,7 +143,7 @@ class CommandBus(Bundle, EnqueuesCommands):
         self.commands[command] = RegisteredCommand(made, cast("BundledFunction[..., object, ..., object]", declared))
         return command
 
-    @takes(Place.USING)
+    @takes(OptionPlace.USING)
     def using(self, /, **options: Unpack[UsingOptions]) -> CommandsUsing:
         """Return what enqueues commands with other options: `bus.using(delay="10m").enqueue(command)`.
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from posthorse.app.observers import Observing, refuse_rest
+from posthorse.app.observers import ObserverDecorator, refuse_rest
 from posthorse.errors import InvalidOption
 from posthorse.rules.condition_events import JobBehind, QueueLate
 from posthorse.rules.conditions import (
     ConditionObserver,
+    ConditionRule,
     IncidentRule,
     JobBehindRule,
     QueueLateRule,
-    Rule,
     checked_limit,
 )
 from posthorse.rules.durations import Duration
@@ -46,9 +46,9 @@ def observing_condition(
     name: str | None,
     rest: Mapping[str, object],
     options: Mapping[str, object],
-) -> Observing[Any]:
+) -> ObserverDecorator[Any]:
     """Return what observes a condition. rest: what no condition takes. Raises InvalidOption."""
-    rule: Rule
+    rule: ConditionRule
     if event is QueueLate:
         refuse_rest(event, {"kind": kind, "within": within, **rest}, takes="queue, after and resolved")
         limit = checked_limit(DEFAULT_AFTER if after is None else after, name="after")
@@ -71,4 +71,4 @@ def observing_condition(
         named = msgspec.structs.replace(rule, name=kind)
         app.registry.conditions[kind] = ConditionObserver(named, lane, make, wants_end=bool(resolved))
 
-    return Observing(app, event, name=name, options=options, enter=enter)
+    return ObserverDecorator(app, event, name=name, options=options, enter=enter)

@@ -13,7 +13,7 @@ from posthorse.app.option_signatures import takes
 from posthorse.app.parts import Parts
 from posthorse.app.queues import Queue
 from posthorse.rules.job import checked_name
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.queues import checked_layer
 from posthorse.rules.registry import Registered
 
@@ -69,7 +69,7 @@ class DeclaresWork(DeclaresJobs, Parts):
         """
         return function.kind_in(self._app)
 
-    @takes(Place.SCHEDULE, defaults={"tz": "UTC", "misfire": "once", "overlap": "skip", "jitter": 0})
+    @takes(OptionPlace.SCHEDULE, defaults={"tz": "UTC", "misfire": "once", "overlap": "skip", "jitter": 0})
     def schedule(self, call: Call[R], **options: Unpack[ScheduleOptions]) -> Schedule[R]:
         """Let workers enqueue a call at certain times: `app.schedule(report.bind(), name="report", cron="0 3 * * *")`.
 
@@ -101,7 +101,7 @@ class DeclaresWork(DeclaresJobs, Parts):
 
         return make_chain(self._app, calls, name)
 
-    @takes(Place.QUEUE)
+    @takes(OptionPlace.QUEUE)
     def queue(self, name: str, **settings: Unpack[QueueOptions]) -> Queue:
         """Return the queue of that name; the settings given here are its defaults: `app.queue("mail", rate="100/s")`.
 

@@ -11,7 +11,7 @@ from posthorse import ids
 from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.job import Job
 from posthorse.app.parts import Parts
-from posthorse.app.submitting import Wanted, asubmit, submit
+from posthorse.app.submitting import Submission, asubmit, submit
 from posthorse.errors import InvalidOption, PosthorseError
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.connections import UserConnection
@@ -41,7 +41,7 @@ class EnqueuesMany(Parts):
         return cast("list[Job[R]]", (await asubmit(self._app, _wanted(self._app, calls)))[: len(calls)])
 
 
-def _wanted(app: Posthorse, calls: Sequence[Call[object]]) -> Wanted:
+def _wanted(app: Posthorse, calls: Sequence[Call[object]]) -> Submission:
     connection = _connection_of(calls)
     for call in calls:
         if call.app is not app:
@@ -52,7 +52,7 @@ def _wanted(app: Posthorse, calls: Sequence[Call[object]]) -> Wanted:
         return with_callbacks(calls)
     fresh = ids.new_ids(len(calls))
     jobs = [msgspec.structs.replace(call.template, id=job_id) for call, job_id in zip(calls, fresh, strict=True)]
-    return Wanted(jobs, connection, lambda: max(call.block for call in calls))
+    return Submission(jobs, connection, lambda: max(call.block for call in calls))
 
 
 def _connection_of(calls: Sequence[Call[R]]) -> UserConnection | None:

@@ -16,7 +16,7 @@ from posthorse.app.node import Node
 from posthorse.app.submitting import asubmit, submit
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.outputs import NO_OUTPUTS, PREVIOUS, Filling, Output
-from posthorse.rules.flows import FlowPlan, Source, checked_needs
+from posthorse.rules.flows import FlowPlan, StepNeed, checked_needs
 from posthorse.rules.in_flow import OF_ITEMS
 from posthorse.rules.job import NewJob, checked_name
 from posthorse.rules.joins import Need
@@ -283,11 +283,11 @@ class Flow:
             )
         return call
 
-    def _source(self, given: object, needs: Need) -> Source:
+    def _source(self, given: object, needs: Need) -> StepNeed:
         if isinstance(given, Job):
-            return Source(cast("Job[object]", given).id, needs)
+            return StepNeed(cast("Job[object]", given).id, needs)
         if isinstance(given, Node):
-            return Source(self._number(cast("Node[object]", given)), needs)
+            return StepNeed(self._number(cast("Node[object]", given)), needs)
         raise InvalidOption(f"after is {short(given)}; give steps of this flow, as flow.add returns them, or jobs")
 
     def _step_of(self, output: object, what: str) -> int:

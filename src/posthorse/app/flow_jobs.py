@@ -11,7 +11,7 @@ from posthorse import ids
 from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.callbacks import callbacks_of
 from posthorse.app.node import Node
-from posthorse.app.submitting import Wanted
+from posthorse.app.submitting import Submission
 from posthorse.errors import InvalidOption
 from posthorse.rules.arguments.outputs import Output
 from posthorse.rules.flows import FlowPlan, StepPlan
@@ -59,12 +59,12 @@ class Works:
                 yield from step.works.all_works()
 
 
-def unfold(call: Call[object], works: Works) -> Wanted:
+def unfold(call: Call[object], works: Works) -> Submission:
     """Return the jobs of a flow, its own first. Each call gives them new ids. Raises InvalidOption."""
     unfolding = _Unfolding(1 + works.size)
     unfolding.add_flow(call.template, works, InFlow(), ())
     callbacks, edges = callbacks_of(call, unfolding.jobs[0].id)
-    return Wanted(
+    return Submission(
         [*unfolding.jobs, *callbacks],
         call.connection,
         lambda: call.block,

@@ -13,13 +13,13 @@ from posthorse.errors import InvalidOption
 from posthorse.rules.condition_events import DeadLettersGrew, JobBehind, QueueLate, ScheduleMissed
 from posthorse.rules.durations import Duration
 from posthorse.rules.options.given import check_names_of_on
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.store_events import WorkerLost
 
 if TYPE_CHECKING:
     from posthorse.app.event_observing import ObservingEvents
     from posthorse.app.listeners import Listening
-    from posthorse.app.observers import Observing
+    from posthorse.app.observers import ObserverDecorator
     from posthorse.app.option_types import ObserverOptions
     from posthorse.rules.events import Heard
     from posthorse.rules.job_events import StreamEvent
@@ -49,7 +49,7 @@ class TakesHooks(Parts, TakesMiddleware):
         within: Duration | None = None,
         name: str | None = None,
         **options: Unpack[ObserverOptions],
-    ) -> Observing[DeadLettersGrew]: ...
+    ) -> ObserverDecorator[DeadLettersGrew]: ...
     @overload
     def on(
         self,
@@ -61,7 +61,7 @@ class TakesHooks(Parts, TakesMiddleware):
         resolved: bool = False,
         name: str | None = None,
         **options: Unpack[ObserverOptions],
-    ) -> Observing[QueueLate]: ...
+    ) -> ObserverDecorator[QueueLate]: ...
     @overload
     def on(
         self,
@@ -74,11 +74,11 @@ class TakesHooks(Parts, TakesMiddleware):
         resolved: bool = False,
         name: str | None = None,
         **options: Unpack[ObserverOptions],
-    ) -> Observing[JobBehind]: ...
+    ) -> ObserverDecorator[JobBehind]: ...
     @overload
     def on(  # type: ignore[overload-overlap]  # a lost worker alone is a condition, and in a union an event
         self, event: type[C1], /, *, name: str | None = None, **options: Unpack[ObserverOptions]
-    ) -> Observing[C1]: ...
+    ) -> ObserverDecorator[C1]: ...
     @overload
     def on(
         self,
@@ -115,7 +115,7 @@ class TakesHooks(Parts, TakesMiddleware):
         **options: Unpack[ObserverOptions],
     ) -> ObservingEvents[Any]: ...
 
-    @takes(Place.ON)
+    @takes(OptionPlace.ON)
     def on(
         self,
         event: Any,

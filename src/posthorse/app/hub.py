@@ -19,8 +19,8 @@ from uuid import uuid4
 
 from posthorse.clock import monotonic
 from posthorse.rules.job_events import EventFilter
-from posthorse.rules.stream_cursor import Cursor, why_unreadable
-from posthorse.rules.watched import Wanted, union
+from posthorse.rules.stream_cursor import StreamCursor, why_unreadable
+from posthorse.rules.watched import Interest, union
 from posthorse.store.event_reading import Placed, events_of, wanted
 from posthorse.store.operations.stream import mark_tick, read_page, stream_state
 from posthorse.store.operations.telling import learn, queues_and_watchers, unwatch
@@ -48,7 +48,7 @@ class Follower:
 
     def __init__(self, filter: EventFilter) -> None:
         self.filter = filter
-        self.begins: Cursor | None = None
+        self.begins: StreamCursor | None = None
         """From here on it gets events from the hub; None until the hub knows it."""
         self.waiting: deque[Placed] = deque()
         self.is_behind = False
@@ -75,9 +75,9 @@ class _Watch:
 
     def __init__(self) -> None:
         self.name = f"process {uuid4().hex}"
-        self.at: Cursor | None = None
+        self.at: StreamCursor | None = None
         """How far it has read; None until it watches."""
-        self.wanted: Wanted | None = None
+        self.wanted: Interest | None = None
         self.renews_at = self.ends_at = 0.0
         self.may_mark = True
         """Whether it may still mark a tick before it pauses. A busy stream always has news."""
@@ -95,7 +95,7 @@ class Hub:
         self._followers: dict[Follower, None] = {}
         self._thread = ThreadOnDemand(self._guard, "posthorse-events")
         self._roused = threading.Event()
-        self._reached: Cursor | None = None
+        self._reached: StreamCursor | None = None
         """How far the thread has read; None until it watches."""
 
     def join(self, follower: Follower) -> None:
@@ -119,7 +119,7 @@ class Hub:
         with self._guard:
             self._followers.pop(follower, None)
 
-    def take(self, follower: Follower) -> tuple[Sequence[Placed], Cursor | None]:
+    def take(self, follower: Follower) -> tuple[Sequence[Placed], StreamCursor | None]:
         """Take out the events that wait for a reader; return how far it has read with them, too, if that is known."""
         with self._guard:
             taken = tuple(follower.waiting)
@@ -203,7 +203,7 @@ class Hub:
         return self._read(watch, followers)
 
     def _keep_watching(self, watch: _Watch, followers: Sequence[Follower]) -> None:
-        wanted = union(Wanted(_sorted(each.filter.names), _sorted(each.filter.kinds)) for each in followers)
+        wanted = union(Interest(_sorted(each.filter.names), _sorted(each.filter.kinds)) for each in followers)
         now = monotonic()
         if wanted == watch.wanted and now < watch.renews_at:
             return
@@ -266,7 +266,7 @@ class Hub:
         with self._guard:
             if not self._thread.is_current:
                 return False
-            watch.at = self._reached = Cursor(life, page.after, page.mark)
+            watch.at = self._reached = StreamCursor(life, page.after, page.mark)
             for follower in followers:
                 self._hand_over(follower, events)
         if not page.is_last:

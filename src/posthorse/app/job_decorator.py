@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, 
 from posthorse.app.job_function import JobFunction
 from posthorse.app.option_signatures import takes
 from posthorse.rules.job import checked_name
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.registry import Registered, make_kind_options, register
 from posthorse.worker.checkpoints.context import Context
 
@@ -42,7 +42,7 @@ class DeclaresJobs(ABC):
     @overload
     def job(self, /, **options: Unpack[JobOptions]) -> JobDecorator: ...
 
-    @takes(Place.JOB)
+    @takes(OptionPlace.JOB)
     def job(self, function: Callable[..., object] | None = None, /, **options: Unpack[JobOptions]) -> object:
         """Make a function a kind of job: `@app.job`, or `@app.job(queue="mail", max_attempts=5)`.
 

@@ -19,7 +19,7 @@ from posthorse.rules.job import NewJob, Options
 from posthorse.rules.keys import WHOLE_APP, Key
 from posthorse.rules.metadata import OF_RUNNING_JOB, checked_metadata
 from posthorse.rules.options.given import checked_of_using
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.other_systems import no_attribute
 from posthorse.rules.partition import NOTHING, value_of
 from posthorse.rules.registry import Registered, check_can_be_cut, check_can_time_out
@@ -153,7 +153,7 @@ class Kind(Generic[P, R]):
         """Store a job with these arguments without blocking the event loop; see `enqueue`."""
         return await aenter(self.bind(*args, **kwargs))
 
-    @takes(Place.USING)
+    @takes(OptionPlace.USING)
     def using(self, /, **options: Unpack[UsingOptions]) -> Kind[P, R]:
         """Return the same kind with other options; options that are not given stay as they were.
 

@@ -37,7 +37,7 @@ PLACES = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 OPEN = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
-class Observing(Generic[E]):
+class ObserverDecorator(Generic[E]):
     """The result of `@app.on(…)` before it is applied to the function.
 
     enter: enters the observer, given its kind, the lane of its jobs, and how to make a job from an event.
@@ -97,7 +97,7 @@ def observing_dead_letters(
     name: str | None,
     rest: Mapping[str, object],
     options: Mapping[str, object],
-) -> Observing[DeadLettersGrew]:
+) -> ObserverDecorator[DeadLettersGrew]:
     """Return what observes dead letters. rest: what this event does not take. Raises InvalidOption."""
     refuse_rest(DeadLettersGrew, rest, takes="queue, by and within")
     rule = make_alarm_rule(
@@ -107,7 +107,7 @@ def observing_dead_letters(
     def enter(kind: str, lane: Lane, make: Callable[[DeadLettersGrew], NewJob]) -> None:
         app.registry.observers[kind] = Observer(msgspec.structs.replace(rule, name=kind), lane, make)
 
-    return Observing(app, DeadLettersGrew, name=name, options=options, enter=enter)
+    return ObserverDecorator(app, DeadLettersGrew, name=name, options=options, enter=enter)
 
 
 def refuse_rest(event: type[object], rest: Mapping[str, object], *, takes: str) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter
 from typing import TypeVar
 
-from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.option import Option, OptionPlace
 from posthorse.rules.options.table import options_at
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def takes(place: Place, *, defaults: Mapping[str, object] = {}) -> Callable[[F], F]:
+def takes(place: OptionPlace, *, defaults: Mapping[str, object] = {}) -> Callable[[F], F]:
     """Give a method with `**options` a signature and a docstring that name the options of that place.
 
     defaults: by name; options without one show None, which means that they are not given.

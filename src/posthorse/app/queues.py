@@ -8,7 +8,7 @@ from posthorse.app.option_signatures import takes
 from posthorse.app.verbs import Verb, adrive, commit, drive, look_up, twin, verb
 from posthorse.clock import monotonic
 from posthorse.errors import QueueFull
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.queues import Layer, QueueSettings, checked_live_layer, checked_words, settings_of
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.gates import loosen_gates
@@ -42,13 +42,13 @@ class Queue:
 
     asettings = twin(settings)
 
-    @takes(Place.QUEUE)  # both declared, because editors show an option's line only there
+    @takes(OptionPlace.QUEUE)  # both declared, because editors show an option's line only there
     def set(self, **settings: Unpack[QueueOptions]) -> None:
         """Change settings now, on every machine; None returns to the value of code or file. Raises InvalidOption."""
         warn_in_loop(self._app.store, "set()", "use `await ….aset()`")
         drive(self._change(checked_live_layer(settings, queue=self.name)))
 
-    @takes(Place.QUEUE)
+    @takes(OptionPlace.QUEUE)
     async def aset(self, **settings: Unpack[QueueOptions]) -> None:
         """Change settings now, on every machine; None returns to the value of code or file. Raises InvalidOption."""
         await adrive(self._change(checked_live_layer(settings, queue=self.name)))

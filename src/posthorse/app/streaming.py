@@ -17,7 +17,7 @@ from posthorse.app.verbs import Verb, adrive, commit, drive, look_up, step
 from posthorse.clock import moment
 from posthorse.errors import InvalidCall
 from posthorse.rules.job_events import EventFilter, Missed, StreamEvent
-from posthorse.rules.stream_cursor import Cursor, Why, why_unreadable
+from posthorse.rules.stream_cursor import StreamCursor, Why, why_unreadable
 from posthorse.store.blocking import refuse_in_loop
 from posthorse.store.event_reading import Placed, events_of, wanted
 from posthorse.store.operations.store_facts import store_now
@@ -37,7 +37,7 @@ class Events:
     there, in this process or in another.
     """
 
-    def __init__(self, app: Posthorse, filter: EventFilter, after: Cursor | None, *, follow: bool) -> None:
+    def __init__(self, app: Posthorse, filter: EventFilter, after: StreamCursor | None, *, follow: bool) -> None:
         self._app = app
         self._filter = filter
         self._names = None if filter.names is None else sorted(filter.names)
@@ -111,7 +111,7 @@ class Events:
             while self._ready:
                 placed = self._ready.popleft()
                 if self._at is not None and placed.at >= self._at.place:
-                    self._at = Cursor(self._at.life, placed.after, placed.mark)
+                    self._at = StreamCursor(self._at.life, placed.after, placed.mark)
                     return placed.make()
             if self._is_last:
                 break
@@ -169,18 +169,18 @@ class Events:
         begins = self._follower.begins if self._follows else None
         at, read_to = self._at, self._read_to
         if begins is not None and at is not None and begins.life == at.life and (read_to or at.place) >= begins.place:
-            self._at = max(at, Cursor(at.life, min(read_to or at.place, begins.place)))
+            self._at = max(at, StreamCursor(at.life, min(read_to or at.place, begins.place)))
             self._is_live = True
             return None
         mark = at.mark if at is not None and read_to == at.place else 0
         page = yield from look_up(self._app, read_page(read_to, self._names, mark=mark))
         life, kept = page.state.life or "", page.state.kept
         if at is not None and read_to is not None:
-            why = why_unreadable(Cursor(at.life, read_to), life, kept, is_other=page.is_other)
+            why = why_unreadable(StreamCursor(at.life, read_to), life, kept, is_other=page.is_other)
             if why is not None:
-                goes_on = Cursor(life, kept.oldest) if why == "too old" else page.state.newest
+                goes_on = StreamCursor(life, kept.oldest) if why == "too old" else page.state.newest
                 return (yield from self._miss(at, why, goes_on))
-        self._at = at or Cursor(life, kept.oldest)
+        self._at = at or StreamCursor(life, kept.oldest)
         for placed in events_of(page, self._app.registry.packing):
             if begins is not None and placed.at >= begins.place:
                 break
@@ -198,7 +198,7 @@ class Events:
                 self._is_last = True
         return None
 
-    def _miss(self, at: Cursor, why: Why, goes_on: Cursor) -> Verb[Missed]:
+    def _miss(self, at: StreamCursor, why: Why, goes_on: StreamCursor) -> Verb[Missed]:
         """Go on from another place."""
         now = yield from look_up(self._app, store_now())
         self._at, self._read_to = goes_on, goes_on.place

@@ -13,7 +13,7 @@ from posthorse.errors import QueueFull
 from posthorse.rules.events import Submitted, SubmittedJob
 from posthorse.rules.job import Lane, NewJob
 from posthorse.rules.joins import Edge
-from posthorse.store.admission import Terms
+from posthorse.store.admission import AdmissionTerms
 from posthorse.store.base import Operation
 from posthorse.store.blocking import warn_in_loop
 from posthorse.store.connections import UserConnection
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
 
 
-class Wanted(NamedTuple):
+class Submission(NamedTuple):
     """Jobs to store, all or none.
 
     connection: that of the transaction which they become part of. block: tells the seconds to wait for room.
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
         return bool(self.edges or self.parents)
 
 
-def submit(app: Posthorse, wanted: Wanted) -> list[Job[object]]:
+def submit(app: Posthorse, wanted: Submission) -> list[Job[object]]:
     """Store jobs, and return their handles in the same order."""
     if wanted.connection is None:
         warn_in_loop(app.store, *IN_WORDS)
@@ -54,7 +54,7 @@ def submit(app: Posthorse, wanted: Wanted) -> list[Job[object]]:
         return drive(_enqueue(app, wanted))
 
 
-async def asubmit(app: Posthorse, wanted: Wanted) -> list[Job[object]]:
+async def asubmit(app: Posthorse, wanted: Submission) -> list[Job[object]]:
     """Store jobs without blocking the event loop; see `submit`. The connection may be sync or async."""
     if wanted.connection is None:
         return await adrive(_enqueue(app, wanted))
@@ -64,7 +64,7 @@ async def asubmit(app: Posthorse, wanted: Wanted) -> list[Job[object]]:
         return await adrive(_enqueue(app, wanted))
 
 
-def _postponed(app: Posthorse, wanted: Wanted, connection: UserConnection) -> list[Job[object]] | None:
+def _postponed(app: Posthorse, wanted: Submission, connection: UserConnection) -> list[Job[object]] | None:
     """Return the handles of jobs that a testing kit stores after the commit of the user; None if it does not."""
     if app.interception is None:
         return None
@@ -77,7 +77,7 @@ def _postponed(app: Posthorse, wanted: Wanted, connection: UserConnection) -> li
     return [Job(app, job.id, True) for job in wanted.jobs]
 
 
-def _enqueue(app: Posthorse, wanted: Wanted) -> Verb[list[Job[object]]]:
+def _enqueue(app: Posthorse, wanted: Submission) -> Verb[list[Job[object]]]:
     storing = _stored(app, wanted)
     return storing if app.interception is None else _intercepted(app, storing)
 
@@ -89,7 +89,7 @@ def _intercepted(app: Posthorse, storing: Verb[list[Job[object]]]) -> Verb[list[
     return jobs
 
 
-def _stored(app: Posthorse, wanted: Wanted) -> Verb[list[Job[object]]]:
+def _stored(app: Posthorse, wanted: Submission) -> Verb[list[Job[object]]]:
     jobs = wanted.jobs
     if not jobs or not is_traced():
         return _enqueue_around(app, wanted, jobs)
@@ -98,7 +98,7 @@ def _stored(app: Posthorse, wanted: Wanted) -> Verb[list[Job[object]]]:
     return sending(jobs, lambda jobs: _enqueue_around(app, wanted, jobs))
 
 
-def _enqueue_around(app: Posthorse, wanted: Wanted, jobs: Sequence[NewJob]) -> Verb[list[Job[object]]]:
+def _enqueue_around(app: Posthorse, wanted: Submission, jobs: Sequence[NewJob]) -> Verb[list[Job[object]]]:
     around = app.registry.middleware.around_enqueue
     if not around or not jobs:
         return _submit(app, wanted, jobs)
@@ -107,7 +107,7 @@ def _enqueue_around(app: Posthorse, wanted: Wanted, jobs: Sequence[NewJob]) -> V
     return enqueue_around(around, jobs, lambda jobs: _submit(app, wanted, jobs))
 
 
-def _submit(app: Posthorse, wanted: Wanted, jobs: Sequence[NewJob]) -> Verb[list[Job[object]]]:
+def _submit(app: Posthorse, wanted: Submission, jobs: Sequence[NewJob]) -> Verb[list[Job[object]]]:
     if not jobs:
         return []
     patience = None
@@ -128,14 +128,14 @@ def _submit(app: Posthorse, wanted: Wanted, jobs: Sequence[NewJob]) -> Verb[list
 
 
 def _operation(
-    app: Posthorse, wanted: Wanted, terms: Terms, lanes: Mapping[Lane, int]
+    app: Posthorse, wanted: Submission, terms: AdmissionTerms, lanes: Mapping[Lane, int]
 ) -> Operation[list[SubmitResult]]:
     jobs, gauges, closed = terms
     packing, told = app.registry.packing, app.store.watched.submitted
     if not wanted.is_family:
         return enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=packing, told=told)
+    from posthorse.store.operations.families import AdmissionTerms as FamilyTerms
     from posthorse.store.operations.families import NewFamily, submit_family  # here, because few jobs wait for others
-    from posthorse.store.operations.families import Terms as FamilyTerms
 
     family = NewFamily(jobs, wanted.edges, wanted.parents)
     return submit_family(family, FamilyTerms(lanes, gauges, closed, packing, told))

@@ -12,7 +12,7 @@ from posthorse.errors import InvalidCall, InvalidOption
 from posthorse.rules.attempts import attempts_in
 from posthorse.rules.events import Event, Progressed
 from posthorse.rules.job import Attempt, State
-from posthorse.rules.timeline import Facts, tell
+from posthorse.rules.timeline import StoredFacts, tell
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.blocking import refuse_in_loop
 from posthorse.store.operations import read
@@ -44,7 +44,7 @@ def attempts_of(app: Posthorse, job_id: str) -> Verb[list[Attempt]]:
     return attempts_in((yield from timeline_of(app, job_id, 0))[1])
 
 
-def timeline_of(app: Posthorse, job_id: str, after: int) -> Verb[tuple[Facts, list[Event]]]:
+def timeline_of(app: Posthorse, job_id: str, after: int) -> Verb[tuple[StoredFacts, list[Event]]]:
     """Read the facts about a job and its events behind a number, all of one moment. Raises JobNotFound."""
     stored = yield from look_up(app, read.timeline(job_id, after=after))
     if stored is None:

@@ -35,7 +35,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Step(NamedTuple):
+class TimedCall(NamedTuple):
     """One call that takes time, in both forms, with its arguments."""
 
     blocking: Callable[..., object]
@@ -43,7 +43,7 @@ class Step(NamedTuple):
     arguments: tuple[object, ...]
 
 
-Verb: TypeAlias = Generator[Step, object, T]
+Verb: TypeAlias = Generator[TimedCall, object, T]
 
 
 class AppHandle(Protocol):
@@ -61,7 +61,7 @@ S = TypeVar("S", bound=AppHandle)
 
 def step(blocking: Callable[[*Ts], T], awaited: Callable[[*Ts], Awaitable[T]], /, *arguments: *Ts) -> Verb[T]:
     """Make one call of the layer below."""
-    return cast("T", (yield Step(blocking, awaited, arguments)))
+    return cast("T", (yield TimedCall(blocking, awaited, arguments)))
 
 
 def commit(app: Posthorse, operation: Operation[T]) -> Verb[T]:
@@ -86,7 +86,7 @@ def wait_for_end(app: Posthorse, jobs: Collection[str], seconds: float) -> Verb[
 
 def sleep(seconds: float) -> Verb[None]:
     """Wait while jobs may do what the verb waits for."""
-    yield Step(_sleep, asyncio.sleep, (seconds,))
+    yield TimedCall(_sleep, asyncio.sleep, (seconds,))
 
 
 def _sleep(seconds: float) -> None:

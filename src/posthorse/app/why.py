@@ -20,7 +20,7 @@ from posthorse.rules.why.answer import Why, waits_for
 from posthorse.rules.why.facts import START, Ahead, Facts, GateFacts, lane_wide
 from posthorse.rules.why.rule import why
 from posthorse.store.operations.one_job import why_missing
-from posthorse.store.operations.why import Found, Obstacles, obstacles, surroundings, whereabouts
+from posthorse.store.operations.why import FoundJob, Obstacles, obstacles, surroundings, whereabouts
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -68,7 +68,7 @@ def cause_of(app: Posthorse, status: Status) -> Verb[str | None]:
     return waits_for(why(facts))
 
 
-def _required(app: Posthorse, found: Found, settings: QueueSettings) -> Sequence[Requirement]:
+def _required(app: Posthorse, found: FoundJob, settings: QueueSettings) -> Sequence[Requirement]:
     """Return the gates that the job must pass, as far as the code here knows them."""
     job, at = found.job, found.at
     if job.kind not in app.registry:
@@ -82,7 +82,9 @@ def _required(app: Posthorse, found: Found, settings: QueueSettings) -> Sequence
     ]
 
 
-def _own_gates(app: Posthorse, found: Found, queues: Mapping[str, QueueSettings], lane: Lane) -> Sequence[Requirement]:
+def _own_gates(
+    app: Posthorse, found: FoundJob, queues: Mapping[str, QueueSettings], lane: Lane
+) -> Sequence[Requirement]:
     from posthorse.store.operations.through_gates import Candidate
     from posthorse.worker.claiming.limits import Limits
 
@@ -96,7 +98,9 @@ def _own_gates(app: Posthorse, found: Found, queues: Mapping[str, QueueSettings]
     return limits.of_job(candidate) or ()
 
 
-def _facts(app: Posthorse, found: Found, settings: QueueSettings, seen: Obstacles | None, target: str | None) -> Facts:
+def _facts(
+    app: Posthorse, found: FoundJob, settings: QueueSettings, seen: Obstacles | None, target: str | None
+) -> Facts:
     row, at = found.job, found.at
     name = (target or target_of(app)) if row.kind in app.registry else None  # one that knows the kind
     facts = Facts(

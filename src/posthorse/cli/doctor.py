@@ -81,7 +81,7 @@ from posthorse.store.operations.runners import next_due
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.unserved import Unserved
 from posthorse.store.operations.unserved import unserved as unserved_jobs
-from posthorse.store.postgres.obstacles import Obstacles, obstacles
+from posthorse.store.postgres.obstacles import WriteObstacles, write_obstacles
 from posthorse.store.sqlite.side_files import index_of, log_of
 
 if TYPE_CHECKING:
@@ -210,12 +210,12 @@ def _examine(app: Posthorse, looks: Looks) -> Iterator[Check]:
     yield from _work(app, looks)
 
 
-def _lasting_obstacles(backend: PostgresBackend) -> Obstacles:
+def _lasting_obstacles(backend: PostgresBackend) -> WriteObstacles:
     """Look again if the role may not know how old a lock is, because vacuum takes such locks for a moment."""
-    found = obstacles(backend)
+    found = write_obstacles(backend)
     if found.lock is not None and found.lock.seconds is None:
         time.sleep(LOOK_AGAIN)
-        again = obstacles(backend)
+        again = write_obstacles(backend)
         return again if again.lock is None or again.lock.pid == found.lock.pid else again._replace(lock=None)
     return found
 

@@ -18,13 +18,13 @@ from posthorse.cli.target import again, json_lines_option, open_application, tar
 from posthorse.cli.typed_arguments import Arguments, read_lines, read_words
 from posthorse.cli.wait import TimeLimit, wait_for
 from posthorse.errors import InvalidArgument, InvalidOption
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 
 
 @click.command()
 @click.argument("kind")
 @click.argument("arguments", metavar="[ARGUMENT…] [NAME=VALUE…]", nargs=-1)
-@job_options(Place.ENQUEUE)
+@job_options(OptionPlace.ENQUEUE)
 @click.option(
     "--from-file",
     metavar="FILE",

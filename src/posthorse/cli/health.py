@@ -16,7 +16,7 @@ from posthorse.cli.target import find_store, is_empty, json_option, no_file, tar
 from posthorse.cli.time_limits import Looks, NoReply
 from posthorse.cli.wording import span
 from posthorse.errors import StoreError
-from posthorse.rules.health import Beat, Health, StoreFound, of_store, of_worker
+from posthorse.rules.health import Health, RegisteredRunner, StoreFound, of_store, of_worker
 from posthorse.rules.options.checks import checked_span
 from posthorse.store import migrate
 from posthorse.store.operations.runners import RunnerSeen, runners_of
@@ -53,7 +53,7 @@ class HealthLook(NamedTuple):
     """What a look at the store found; no beats if it was not asked for a worker, or cannot tell."""
 
     store: StoreFound
-    beats: list[Beat] | None = None
+    beats: list[RegisteredRunner] | None = None
 
 
 @click.command()
@@ -133,7 +133,7 @@ def _look_at_store(app: Posthorse, named: Named | None) -> HealthLook:
     if named is None:
         return HealthLook(StoreFound(version))
     seen = app.store.read(runners_of(worker=named.name, host=socket.gethostname()))
-    beats = [Beat(bool(one.is_alive), bool(one.is_draining)) for one in seen if named.has(one)]
+    beats = [RegisteredRunner(bool(one.is_alive), bool(one.is_draining)) for one in seen if named.has(one)]
     return HealthLook(StoreFound(version), beats)
 
 

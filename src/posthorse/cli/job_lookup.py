@@ -22,7 +22,7 @@ from posthorse.cli.target import raise_if_empty
 from posthorse.clock import moment
 from posthorse.errors import InvalidOption, InvalidTransition, JobNotFound, UsageError
 from posthorse.rules.job import Status
-from posthorse.rules.search.ways import Range, beginning_with
+from posthorse.rules.search.ways import IdRange, beginning_with
 from posthorse.store.operations import read
 from posthorse.store.operations.finding import newest_ids
 from posthorse.store.operations.one_job import unknown, why_missing
@@ -124,12 +124,12 @@ def _beginning_with(app: Posthorse, part: str) -> list[str]:
 
 def _ending_with(app: Posthorse, part: str) -> list[str]:
     found: list[str] = []
-    within, seen = Range(), 0
+    within, seen = IdRange(), 0
     while seen < NEWEST_SEARCHED:
         page = app.store.look(newest_ids(within, PAGE))
         found += [job for job in page if job.endswith(part)]
         seen += len(page)
         if len(page) < PAGE:
             break
-        within = Range(before=page[-1])
+        within = IdRange(before=page[-1])
     return found

@@ -23,7 +23,7 @@ WIDEST_BAR, NARROWEST_BAR = 40, 8
 WIDEST_KIND = 20
 
 
-class Follower(Protocol):
+class LiveDisplay(Protocol):
     """Shows jobs repeatedly."""
 
     pause: float

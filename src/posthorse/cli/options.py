@@ -11,7 +11,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption
 from posthorse.rules.job import checked_name
-from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.option import Option, OptionPlace
 from posthorse.rules.options.table import options_at
 from posthorse.rules.values.type_mismatch import short
 
@@ -46,7 +46,7 @@ def flags_of(name: str) -> tuple[str, ...]:
     return _FORMS[name].flags
 
 
-def job_options(place: Place) -> Callable[[F], F]:
+def job_options(place: OptionPlace) -> Callable[[F], F]:
     """Give a command the options of a new job that the table allows there, as `**options` for `as_using`."""
 
     def give(command: F) -> F:

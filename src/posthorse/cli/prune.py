@@ -14,12 +14,12 @@ from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import is_empty, json_option, open_store, target_options
 from posthorse.clock import SECOND, microseconds, moment
-from posthorse.maintenance.chores.retention import Chosen, choose, removal
+from posthorse.maintenance.chores.retention import ToForget, choose, removal
 from posthorse.rules.durations import as_timedelta
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.retention import (
     FIRST,
-    Page,
+    JobsByAge,
     forget_identities,
     identities,
     old_jobs,
@@ -108,7 +108,7 @@ def _leaving(app: Posthorse, older: int) -> list[Leaving]:
     return [Leaving(kind, state, count, moment(oldest)) for (kind, state), (count, oldest) in sorted(counts.items())]
 
 
-def _pages(app: Posthorse, older: int) -> Iterator[tuple[Page, Chosen]]:
+def _pages(app: Posthorse, older: int) -> Iterator[tuple[JobsByAge, ToForget]]:
     after, at_once = FIRST, app.store.tuning.retention_page
     while True:
         page = app.store.look(old_jobs(after=after, limit=at_once, older_than=older))

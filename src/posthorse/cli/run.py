@@ -23,7 +23,7 @@ from posthorse.app.reading import Finished, outcome_of
 from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, StartFailed, exit_of_states
 from posthorse.cli.job_lookup import JobLook, find_id, look_at
-from posthorse.cli.live_display import Bars, Follower
+from posthorse.cli.live_display import Bars, LiveDisplay
 from posthorse.cli.options import as_using, job_options
 from posthorse.cli.run_choice import Neighbour, go_on, start
 from posthorse.cli.run_messages import Milestones
@@ -33,7 +33,7 @@ from posthorse.cli.target import again, be_patient, json_option, open_applicatio
 from posthorse.cli.wording import amount
 from posthorse.rules.job import State, Status
 from posthorse.rules.options.checks import checked_span
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.views.job import OutcomeView, UnfinishedView
 from posthorse.worker.assembly import level_of_logs
 from posthorse.worker.base.evidence import evidence_of
@@ -62,7 +62,7 @@ ENDED_WITHOUT_STORE = "Ended without the store, which does not respond; the job 
 @click.command()
 @click.argument("kind", required=False)
 @click.argument("arguments", metavar="[ARGUMENT…] [NAME=VALUE…]", nargs=-1)
-@job_options(Place.RUN)
+@job_options(OptionPlace.RUN)
 @click.option("--key", metavar="TEXT", help="The name of the run, in place of kind and arguments.")
 @click.option("--new", "is_new", is_flag=True, help="A run of its own, whatever else runs or was interrupted.")
 @click.option("--resume", metavar="ID", help="Let this job go on here, whatever it is.")
@@ -140,7 +140,7 @@ def _check_usage(kind: str | None, resume: str | None, key: str | None, is_new: 
         raise click.UsageError(wrong, click.get_current_context())
 
 
-def _shown(quiet: bool, stream: TextIO) -> Follower:
+def _shown(quiet: bool, stream: TextIO) -> LiveDisplay:
     if not quiet and can_animate(stream):
         return Bars(stream)
     return Milestones(is_silent=quiet)
@@ -194,7 +194,7 @@ def _work(
     app: Posthorse,
     job: str,
     worker: EmbeddedWorker,
-    follower: Follower,
+    follower: LiveDisplay,
     stop: Stop,
     neighbour: Neighbour | None,
     prints: TextIO,
@@ -245,7 +245,7 @@ def _start_failure_told(worker: EmbeddedWorker, job: str) -> Iterator[None]:
 
 
 @contextmanager
-def _ended_in_time(stop: Stop, worker: EmbeddedWorker, follower: Follower, grace: float) -> Iterator[None]:
+def _ended_in_time(stop: Stop, worker: EmbeddedWorker, follower: LiveDisplay, grace: float) -> Iterator[None]:
     """Limit how long a store that does not respond can delay the end of this process within the block."""
     has_ended = threading.Event()
 

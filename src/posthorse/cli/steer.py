@@ -31,7 +31,7 @@ DONE: dict[Request, str] = {
 }
 
 
-class Chosen(TypedDict):
+class SelectedJobs(TypedDict):
     """Which jobs are selected, by their ids or by a filter, in which store, and how the result looks."""
 
     job_ids: Sequence[str]
@@ -65,7 +65,7 @@ _force = click.option(
 @click.command()
 @choosing
 @_force
-def pause(force: bool, **chosen: Unpack[Chosen]) -> int:
+def pause(force: bool, **chosen: Unpack[SelectedJobs]) -> int:
     """Stop jobs so that they can continue later.
 
     A waiting job is paused at once. A running one stops at its next slice or checkpoint; `posthorse show`
@@ -81,7 +81,7 @@ def pause(force: bool, **chosen: Unpack[Chosen]) -> int:
 
 @click.command()
 @choosing
-def resume(**chosen: Unpack[Chosen]) -> int:
+def resume(**chosen: Unpack[SelectedJobs]) -> int:
     """Resume paused jobs.
 
     A long job continues from its last committed slice. Prints the state of each job and its id; with --all, how many.
@@ -97,7 +97,7 @@ def resume(**chosen: Unpack[Chosen]) -> int:
 @click.command()
 @choosing
 @_force
-def cancel(force: bool, **chosen: Unpack[Chosen]) -> int:
+def cancel(force: bool, **chosen: Unpack[SelectedJobs]) -> int:
     """End jobs for good.
 
     A waiting job is cancelled at once. A running one ends at its next checkpoint, an async one at its next
@@ -116,7 +116,7 @@ def cancel(force: bool, **chosen: Unpack[Chosen]) -> int:
 @choosing
 @click.option("--rate", metavar="RATE", help="With --all, let so many start in a time: 10/s, 500/15m.")
 @click.option("--bad-items", is_flag=True, help="Run completed or failed jobs over the bad items that they tolerated.")
-def retry(rate: str | None, bad_items: bool, **chosen: Unpack[Chosen]) -> int:
+def retry(rate: str | None, bad_items: bool, **chosen: Unpack[SelectedJobs]) -> int:
     """Start failed or cancelled jobs again.
 
     Their budgets are reset; a long job continues from its last committed slice. With --bad-items a job runs only for
@@ -136,7 +136,7 @@ def retry(rate: str | None, bad_items: bool, **chosen: Unpack[Chosen]) -> int:
 
 @click.command()
 @choosing
-def discard(**chosen: Unpack[Chosen]) -> int:
+def discard(**chosen: Unpack[SelectedJobs]) -> int:
     """Remove dead letters from the list.
 
     They stay readable, as cancelled, and can still be retried. Prints the state of each job and its id; with --all, how
@@ -150,7 +150,7 @@ def discard(**chosen: Unpack[Chosen]) -> int:
     return _steer(chosen, "discard", lambda app, job: app.get_job(job).discard())
 
 
-def _means_all(chosen: Chosen, *, force: bool = False, rate: str | None = None, bad_items: bool = False) -> bool:
+def _means_all(chosen: SelectedJobs, *, force: bool = False, rate: str | None = None, bad_items: bool = False) -> bool:
     """Return whether a filter selects the jobs. Raises click.UsageError for options that exclude each other."""
     context = click.get_current_context()
     wanted = chosen["wanted"]
@@ -165,7 +165,7 @@ def _means_all(chosen: Chosen, *, force: bool = False, rate: str | None = None, 
     return wanted is not None
 
 
-def _steer_all(chosen: Chosen, verb: Request, *, rate: str | None = None) -> int:
+def _steer_all(chosen: SelectedJobs, verb: Request, *, rate: str | None = None) -> int:
     wanted = parse_filter(chosen["wanted"] or "")
     aims(wanted, verb)  # refuses invalid filters even if there is no store yet
     if rate is not None:
@@ -191,7 +191,7 @@ def _steer_all(chosen: Chosen, verb: Request, *, rate: str | None = None) -> int
     return Exit.OK
 
 
-def _steer(chosen: Chosen, verb: Request, action: Callable[[Posthorse, str], State]) -> int:
+def _steer(chosen: SelectedJobs, verb: Request, action: Callable[[Posthorse, str], State]) -> int:
     app, as_json = open_store(chosen["target"], chosen["url"]), chosen["as_json"]
 
     def request(job: str) -> None:

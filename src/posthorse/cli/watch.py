@@ -13,7 +13,7 @@ from posthorse.app.client import Posthorse
 from posthorse.app.jobs import Jobs
 from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.job_lookup import JobLook, find_id, look_at, look_at_all
-from posthorse.cli.live_display import Bars, Follower, Lines
+from posthorse.cli.live_display import Bars, Lines, LiveDisplay
 from posthorse.cli.options import check_names
 from posthorse.cli.screen import can_animate, say
 from posthorse.cli.target import be_patient, is_empty, json_lines_option, open_store, raise_if_empty, target_options
@@ -125,7 +125,9 @@ def _newest(jobs: Jobs, limit: int) -> list[str]:
     return found
 
 
-def _follow(app: Posthorse, chosen: Sequence[str], follower: Follower, select: Selection | None) -> Sequence[JobLook]:
+def _follow(
+    app: Posthorse, chosen: Sequence[str], follower: LiveDisplay, select: Selection | None
+) -> Sequence[JobLook]:
     """Show the jobs until all are over; with a selection also later ones, until interrupted."""
     looks = {job: look_at(app, job) for job in chosen} if len(chosen) == 1 else look_at_all(app, chosen)
     be_patient(app)
@@ -150,5 +152,5 @@ def _without_the_oldest(looks: dict[str, JobLook], going: Sequence[str]) -> dict
     return {job: look for job, look in looks.items() if job not in surplus}
 
 
-def _follower(as_json: bool) -> Follower:
+def _follower(as_json: bool) -> LiveDisplay:
     return Bars(sys.stdout) if can_animate(sys.stdout) and not as_json else Lines(as_json=as_json)

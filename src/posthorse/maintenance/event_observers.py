@@ -23,13 +23,13 @@ from posthorse.rules.job_events import Missed, StreamEvent
 from posthorse.rules.observers import MAX_BATCH, EventObserver
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
-from posthorse.rules.stream_cursor import Cursor, Place, Why, as_cursor, why_unreadable
-from posthorse.rules.watched import Wanted, encoded
+from posthorse.rules.stream_cursor import StreamCursor, StreamPlace, Why, as_cursor, why_unreadable
+from posthorse.rules.watched import Interest, encoded
 from posthorse.store.admission import Admission
 from posthorse.store.event_reading import events_of
 from posthorse.store.operations.observing import Stored, enter_reader, hand_over, keep_watching, places_of
 from posthorse.store.operations.store_facts import store_now
-from posthorse.store.operations.stream import Page, StreamState, mark_tick, read_page, stream_state
+from posthorse.store.operations.stream import NextBlocks, StreamState, mark_tick, read_page, stream_state
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
@@ -121,7 +121,7 @@ class EventObservers:
         if monotonic() >= self._watches_until:
             await self._keep_watching()
         active = await self._present()
-        pages: dict[Place, Page] = {}
+        pages: dict[StreamPlace, NextBlocks] = {}
         self._was_first = self._was_second = False
         for _ in range(self._store.tuning.observer_pages):
             active = [each for each in active if await self._serve_safely(*each, pages, at_once=at_once)]
@@ -148,12 +148,12 @@ class EventObservers:
     async def _keep_watching(self) -> None:
         """Watch for each observer, for as long as events are kept: so long it may be without any process."""
         for name, observer in self._observers.items():
-            wanted = Wanted(sorted(observer.names), None if observer.kinds is None else sorted(observer.kinds))
+            wanted = Interest(sorted(observer.names), None if observer.kinds is None else sorted(observer.kinds))
             reader, life = _reader(name), uuid4().hex[:8]
             await self._store.arun(keep_watching(reader, _watcher(name, wanted), wanted, life, seconds=self._keep))
         state = await self._state()
         for name in self._observers:
-            await self._store.arun(enter_reader(_reader(name), str(Cursor(state.life or "", state.kept.newest))))
+            await self._store.arun(enter_reader(_reader(name), str(StreamCursor(state.life or "", state.kept.newest))))
         self._watches_until = monotonic() + min(self._keep / 4, 3600.0)
 
     async def _state(self) -> StreamState:
@@ -165,7 +165,7 @@ class EventObservers:
         return state
 
     async def _serve_safely(
-        self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page], *, at_once: bool
+        self, observer: EventObserver, reading: _Reading, pages: dict[StreamPlace, NextBlocks], *, at_once: bool
     ) -> bool:
         """Do as `_serve`; an observer that cannot be notified is left alone for a moment, and holds no other up."""
         try:
@@ -176,14 +176,14 @@ class EventObservers:
             return False
 
     async def _serve(
-        self, observer: EventObserver, reading: _Reading, pages: dict[Place, Page], *, at_once: bool
+        self, observer: EventObserver, reading: _Reading, pages: dict[StreamPlace, NextBlocks], *, at_once: bool
     ) -> bool:
         """Read on for one observer, and hand over what is due; return whether there may be more."""
         page = await self._page(reading.at.place, pages)
         life, kept = page.state.life or "", page.state.kept
         if (why := why_unreadable(reading.at, life, kept)) is not None:
             return await self._miss(
-                observer, reading, why, Cursor(life, kept.oldest if why == "too old" else kept.newest)
+                observer, reading, why, StreamCursor(life, kept.oldest if why == "too old" else kept.newest)
             )
         if reading.says_unwatched:
             reading.says_unwatched = False
@@ -194,7 +194,7 @@ class EventObservers:
                     if not reading.pending:
                         reading.since = monotonic()
                     reading.pending.append(placed.make())
-            reading.at = Cursor(life, page.after)
+            reading.at = StreamCursor(life, page.after)
         if reading.pending:
             if at_once or observer.is_due(len(reading.pending), monotonic() - reading.since):
                 return await self._hand_over(observer, reading) and not page.is_last
@@ -202,7 +202,7 @@ class EventObservers:
             await self._hand_over(observer, reading)
         return not page.is_last
 
-    async def _miss(self, observer: EventObserver, reading: _Reading, why: Why, goes_on: Cursor) -> bool:
+    async def _miss(self, observer: EventObserver, reading: _Reading, why: Why, goes_on: StreamCursor) -> bool:
         """Hand over that events were missed, and let the observer go on elsewhere."""
         what = "nothing watched for it" if why == "not watched" else f"the place where it was is {why}"
         log.warning("the observer %s missed events: %s", observer.name, what)
@@ -213,7 +213,7 @@ class EventObservers:
         reading.at = goes_on
         return await self._hand_over(observer, reading)
 
-    async def _page(self, place: Place, pages: dict[Place, Page]) -> Page:
+    async def _page(self, place: StreamPlace, pages: dict[StreamPlace, NextBlocks]) -> NextBlocks:
         """Read a page, once for all observers that are there; with a tick if that shows more."""
         page = pages.get(place)
         if page is None:
@@ -260,6 +260,6 @@ def _reader(observer: str) -> str:
     return f"observer {observer}"
 
 
-def _watcher(observer: str, wanted: Wanted) -> str:
+def _watcher(observer: str, wanted: Interest) -> str:
     """Name the watch of an observer. While old and new code run side by side, each keeps up its own."""
     return f"{_reader(observer)} {hashlib.sha256(encoded(wanted).encode()).hexdigest()[:8]}"

@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection
 
 from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError
-from posthorse.rules.health import Beat, Health, Process, StoreFound, of_worker
+from posthorse.rules.health import Health, Process, RegisteredRunner, StoreFound, of_worker
 from posthorse.store.operations.runners import RunnerSeen, runners_of
-from posthorse.store.patience import Waiting, wait_as
+from posthorse.store.patience import Patience, wait_as
 from posthorse.store.store import Store
 
 LOOK_INTERVAL = 1.0
@@ -62,7 +62,7 @@ class Probing:
         return of_worker(self._found, Process.RUNNING, self._beats())
 
     async def _look_at_store(self) -> None:
-        wait_as(Waiting(MAX_LOOK))
+        wait_as(Patience(MAX_LOOK))
         try:
             self._seen = await self._store.alook(
                 runners_of(worker=self._worker, host=socket.gethostname()), deadline=MAX_LOOK
@@ -84,12 +84,12 @@ class Probing:
             log.warning("probes of this worker cannot read the store: %s", error, exc_info=is_unexpected)
         self._failed = type(error)
 
-    def _beats(self) -> list[Beat] | None:
+    def _beats(self) -> list[RegisteredRunner] | None:
         if self._seen is None:
             return None
         pids = self._pids()
         return [
-            Beat(bool(one.is_alive), bool(one.is_draining) or self._is_stopping())
+            RegisteredRunner(bool(one.is_alive), bool(one.is_draining) or self._is_stopping())
             for one in self._seen
             if one.worker == self._worker and one.pid in pids
         ]

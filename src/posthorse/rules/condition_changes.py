@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from posthorse.clock import SECOND, micros_of, moment
 from posthorse.rules.condition_events import Condition, JobBehind, QueueLate, ScheduleMissed
-from posthorse.rules.conditions import JobBehindRule, LongJob, QueueLateRule, ScheduleSeen, Wait
+from posthorse.rules.conditions import JobBehindRule, LaneWait, LongJob, QueueLateRule, ScheduleSeen
 from posthorse.rules.incidents import subject_of_miss
 from posthorse.rules.job import State
 from posthorse.rules.progress import Pace, progress_at
@@ -25,7 +25,7 @@ UNATTENDED_AFTER = 15 * SECOND
 """Microseconds after the grace of a schedule in which a worker that runs may still deal with a time that passed."""
 
 
-class Change(NamedTuple):
+class ConditionChange(NamedTuple):
     """A condition of a subject that began, or that is over."""
 
     name: str
@@ -39,27 +39,31 @@ class Change(NamedTuple):
     """What its observer receives; None if there is nothing to say of the end."""
 
 
-def queues_late(rule: QueueLateRule, waits: Iterable[Wait], open: Mapping[str, int], now: int) -> Sequence[Change]:
+def queues_late(
+    rule: QueueLateRule, waits: Iterable[LaneWait], open: Mapping[str, int], now: int
+) -> Sequence[ConditionChange]:
     """Return which queues are late, and which are no more. open: those that were reported, since when they are late."""
-    oldest: dict[str, Wait] = {}
+    oldest: dict[str, LaneWait] = {}
     for wait in waits:
         if rule.counts(wait.queue) and (wait.queue not in oldest or wait.since < oldest[wait.queue].since):
             oldest[wait.queue] = wait
     late = {queue: wait for queue, wait in oldest.items() if now - wait.since > rule.after}
-    found: list[Change] = []
+    found: list[ConditionChange] = []
     for queue, wait in late.items():
         if queue not in open:
             since = wait.since + rule.after
-            found.append(Change(rule.name, queue, since, now, False, _late(rule, queue, wait, since, now)))
+            found.append(ConditionChange(rule.name, queue, since, now, False, _late(rule, queue, wait, since, now)))
     for queue, since in open.items():
         head = oldest.get(queue)
         if head is None or now - head.since < OVER_BELOW * rule.after:
-            found.append(Change(rule.name, queue, since, now, True, _late(rule, queue, head, since, now, is_over=True)))
+            found.append(
+                ConditionChange(rule.name, queue, since, now, True, _late(rule, queue, head, since, now, is_over=True))
+            )
     return found
 
 
 def _late(
-    rule: QueueLateRule, queue: str, wait: Wait | None, since: int, now: int, *, is_over: bool = False
+    rule: QueueLateRule, queue: str, wait: LaneWait | None, since: int, now: int, *, is_over: bool = False
 ) -> QueueLate:
     return QueueLate(
         queue=queue,
@@ -72,12 +76,14 @@ def _late(
     )
 
 
-def jobs_behind(rule: JobBehindRule, jobs: Iterable[LongJob], open: Mapping[str, int], now: int) -> Sequence[Change]:
+def jobs_behind(
+    rule: JobBehindRule, jobs: Iterable[LongJob], open: Mapping[str, int], now: int
+) -> Sequence[ConditionChange]:
     """Return which jobs are behind, and which are no more. open: those that were reported, since when.
 
     jobs: those that run, and those that were reported. One that waits to go on is as far behind as it was.
     """
-    found: list[Change] = []
+    found: list[ConditionChange] = []
     gone = dict(open)
     for job in jobs:
         since = gone.pop(job.id, None)
@@ -85,18 +91,24 @@ def jobs_behind(rule: JobBehindRule, jobs: Iterable[LongJob], open: Mapping[str,
         if job.state != State.PROCESSING:
             if since is not None and State(job.state).is_final:
                 found.append(
-                    Change(rule.name, job.id, since, job.now, True, _behind(rule, job, since, None, is_over=True))
+                    ConditionChange(
+                        rule.name, job.id, since, job.now, True, _behind(rule, job, since, None, is_over=True)
+                    )
                 )
             continue
         likely, latest = _ends_at(job)
         if since is None and likely > due and rule.counts(job.kind, job.queue):
-            found.append(Change(rule.name, job.id, job.now, job.now, False, _behind(rule, job, job.now, likely)))
+            found.append(
+                ConditionChange(rule.name, job.id, job.now, job.now, False, _behind(rule, job, job.now, likely))
+            )
         elif since is not None and latest <= due:
             found.append(
-                Change(rule.name, job.id, since, job.now, True, _behind(rule, job, since, likely, is_over=True))
+                ConditionChange(
+                    rule.name, job.id, since, job.now, True, _behind(rule, job, since, likely, is_over=True)
+                )
             )
     # Of those that retention removed nothing is known but the id.
-    return found + [Change(rule.name, job, since, now, True, None) for job, since in gone.items()]
+    return found + [ConditionChange(rule.name, job, since, now, True, None) for job, since in gone.items()]
 
 
 def _ends_at(job: LongJob) -> tuple[int, int]:
@@ -128,12 +140,12 @@ def _behind(rule: JobBehindRule, job: LongJob, since: int, likely: int | None, *
 
 def schedules_unattended(
     name: str, schedules: Iterable[ScheduleSeen], open: Mapping[str, int], now: int
-) -> Sequence[Change]:
+) -> Sequence[ConditionChange]:
     """Return which schedules have a time that no worker has dealt with, and for which that is over.
 
     What a worker then does about the time is noted by that worker, under the same subject. So it is reported once.
     """
-    found: list[Change] = []
+    found: list[ConditionChange] = []
     still: set[str] = set()
     for schedule in schedules:
         missed = schedule.timing.next_after(schedule.handled_until)
@@ -143,7 +155,9 @@ def schedules_unattended(
         still.add(subject)
         if subject not in open:
             event = ScheduleMissed(schedule=schedule.name, since=moment(missed), until=None, jobs=None, at=moment(now))
-            found.append(Change(name, subject, missed, now, False, event))
+            found.append(ConditionChange(name, subject, missed, now, False, event))
     return found + [
-        Change(name, subject, since, now, True, None) for subject, since in open.items() if subject not in still
+        ConditionChange(name, subject, since, now, True, None)
+        for subject, since in open.items()
+        if subject not in still
     ]

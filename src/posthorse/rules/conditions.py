@@ -58,20 +58,20 @@ class IncidentRule(msgspec.Struct, frozen=True):
     incident: Sort
 
 
-Rule: TypeAlias = QueueLateRule | JobBehindRule | IncidentRule
+ConditionRule: TypeAlias = QueueLateRule | JobBehindRule | IncidentRule
 
 
 class ConditionObserver(NamedTuple):
     """A rule whose observer is a job: the lane of that job, and how to make one from what is reported."""
 
-    rule: Rule
+    rule: ConditionRule
     lane: Lane
     make: Callable[[Any], NewJob]
     wants_end: bool
     """Whether it hears when a condition is over."""
 
 
-class Wait(NamedTuple):
+class LaneWait(NamedTuple):
     """Since when the first job of a lane waits."""
 
     queue: str

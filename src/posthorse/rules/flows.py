@@ -18,7 +18,7 @@ MAX_STEPS = MAX_EDGES = 100_000
 """How many steps and edges a flow may have. They are stored in one commit."""
 
 
-class Source(NamedTuple):
+class StepNeed(NamedTuple):
     """What a step needs: a step of its flow by number, or a stored job by id, and which end of it."""
 
     step: int | str
@@ -29,7 +29,7 @@ class StepPlan(NamedTuple):
     """One step: its name, and what it needs."""
 
     name: str
-    sources: Sequence[Source]
+    sources: Sequence[StepNeed]
 
     @property
     def is_root(self) -> bool:
@@ -47,7 +47,7 @@ class FlowPlan:
         self._names: set[str] = set()
         self._alike: Counter[str] = Counter()
 
-    def add(self, name: str | None, *, kind: str, taken: Iterable[int], after: Iterable[Source]) -> int:
+    def add(self, name: str | None, *, kind: str, taken: Iterable[int], after: Iterable[StepNeed]) -> int:
         """Add a step, and return its number.
 
         name: that of the step; without one it is called like its kind, and later ones "kind-2", "kind-3".
@@ -55,7 +55,7 @@ class FlowPlan:
         Raises InvalidOption.
         """
         label = self._free_name(kind) if name is None else self._own_name(name)
-        sources = self._merged(label, [*map(Source, taken), *after])
+        sources = self._merged(label, [*map(StepNeed, taken), *after])
         if len(self.steps) == MAX_STEPS or self.edges + len(sources) > MAX_EDGES:
             raise InvalidOption(
                 f"flow {self.name!r} has {len(self.steps):,} steps with {self.edges:,} edges, and with the step "
@@ -93,7 +93,7 @@ class FlowPlan:
             if name not in self._names:
                 return name
 
-    def _merged(self, label: str, sources: Collection[Source]) -> Sequence[Source]:
+    def _merged(self, label: str, sources: Collection[StepNeed]) -> Sequence[StepNeed]:
         """Return each source once. Raises InvalidOption if two different ends of one are needed."""
         needed: dict[int | str, Need] = {}
         for step, needs in sources:
@@ -104,7 +104,7 @@ class FlowPlan:
                     f"step {label!r} of flow {self.name!r} needs {source!r} both {before} and {needs}, and no job ends "
                     "in two ways; a step that takes an output needs its step completed"
                 )
-        return [Source(step, needs) for step, needs in needed.items()]
+        return [StepNeed(step, needs) for step, needs in needed.items()]
 
 
 def checked_needs(value: object) -> Need:

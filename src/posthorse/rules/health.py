@@ -19,7 +19,7 @@ class Process(StrEnum):
     GONE = "gone"
 
 
-class Beat(NamedTuple):
+class RegisteredRunner(NamedTuple):
     """A registered runner; it is alive while its lease holds, which its heartbeats renew."""
 
     is_alive: bool
@@ -50,7 +50,7 @@ def of_store(store: StoreFound) -> Health:
     return Health(store.problem is None, None, None, () if store.problem is None else (store.problem,))
 
 
-def of_worker(store: StoreFound, process: Process | None, beats: Sequence[Beat] | None) -> Health:
+def of_worker(store: StoreFound, process: Process | None, beats: Sequence[RegisteredRunner] | None) -> Health:
     """Conclude from the store, the worker's process (None if it is on another machine) and its runners (None if the
     store cannot tell them).
     """

@@ -16,7 +16,7 @@ from posthorse.rules.job import checked_name
 from posthorse.rules.limits import Concurrency, Rate, limit_as_words
 from posthorse.rules.options.checks import level_name
 from posthorse.rules.options.given import unknown_of_queue
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.options.table import options_at
 from posthorse.rules.retention import Keep
 from posthorse.rules.throttle import Throttle, ThrottleFunction, is_only_code, throttle_as_words
@@ -27,12 +27,12 @@ Order = Literal["fifo", "lifo"]
 Layer = Mapping[str, object]
 """Checked values by name; None takes back the value of an earlier layer."""
 
-NAMES = tuple(options_at(Place.QUEUE))
+NAMES = tuple(options_at(OptionPlace.QUEUE))
 """The names of settings, in code and in files."""
-LIVE_ONLY = frozenset(options_at(Place.LIVE))
+LIVE_ONLY = frozenset(options_at(OptionPlace.LIVE))
 """What only the live store can hold: an act of a user, not a property."""
 
-_WORDS = {**options_at(Place.QUEUE), **options_at(Place.LIVE)}
+_WORDS = {**options_at(OptionPlace.QUEUE), **options_at(OptionPlace.LIVE)}
 
 
 class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):

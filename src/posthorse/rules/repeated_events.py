@@ -28,7 +28,7 @@ class EventStep(NamedTuple):
     detail: str | None
 
 
-class Written(NamedTuple):
+class NextEvent(NamedTuple):
     """How to store the next event: `instead_of` is the version of the event that it replaces."""
 
     detail: str | None
@@ -52,13 +52,13 @@ def stands_for_others(name: str, detail: str | None) -> bool:
     return is_endless(name, detail) and _times(detail) > KEPT_APART
 
 
-def next_step(name: str, detail: str | None, last: EventStep | None) -> Written:
+def next_step(name: str, detail: str | None, last: EventStep | None) -> NextEvent:
     """Return how to store an endless event after the last one."""
     times = 1 + times_in_a_row(name, last)
     if times == 1 or last is None:
-        return Written(detail)
+        return NextEvent(detail)
     counted = msgspec.json.encode({**_decoded(detail), "times": times}).decode()
-    return Written(counted, last.version if times > KEPT_APART else None)
+    return NextEvent(counted, last.version if times > KEPT_APART else None)
 
 
 def _times(detail: str | None) -> int:

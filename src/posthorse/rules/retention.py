@@ -22,14 +22,14 @@ from posthorse.rules.job import State
 from posthorse.rules.values.type_mismatch import short
 
 Span = Duration | Literal["forever"]
-Ending = Literal["completed", "failed", "cancelled", "results", "logs"]
+RetentionPart = Literal["completed", "failed", "cancelled", "results", "logs"]
 
 FOREVER: Literal["forever"] = "forever"
 
 NOTICE = 3600 * SECOND
 """How long it takes until a much shorter retention applies, so that a mistake can be taken back."""
 
-ENDINGS: tuple[Ending, ...] = ("completed", "failed", "cancelled", "results", "logs")
+ENDINGS: tuple[RetentionPart, ...] = ("completed", "failed", "cancelled", "results", "logs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Keep:
         """Return what results if `other` counts where this says nothing."""
         return Keep(**{**other.as_words(), **self.as_words()})
 
-    def micros(self, ending: Ending) -> float | None:
+    def micros(self, ending: RetentionPart) -> float | None:
         """Return how long jobs with an ending stay; infinity for ever, None if this says nothing of them."""
         value = getattr(self, ending)
         return None if value is None else _micros_of(value, name=f"keep.{ending}")
@@ -98,7 +98,7 @@ def as_keep(value: object) -> Keep:
     return Keep(completed=span, cancelled=span)
 
 
-class Terms(NamedTuple):
+class RetentionTerms(NamedTuple):
     """How long jobs of one kind and queue stay, in microseconds; infinity for ever."""
 
     completed: float
@@ -112,29 +112,29 @@ class Terms(NamedTuple):
         """The shortest of them: what is younger cannot go."""
         return min(self)
 
-    def times(self, factor: float) -> Terms:
+    def times(self, factor: float) -> RetentionTerms:
         """Return terms that are longer by a factor."""
-        return Terms(*(factor * span for span in self))
+        return RetentionTerms(*(factor * span for span in self))
 
 
-def terms_of(*layers: Keep | None) -> Terms:
+def terms_of(*layers: Keep | None) -> RetentionTerms:
     """Return the terms that result from these layers; for each ending the first layer that says something counts."""
-    return Terms(*(_first(layers, ending) for ending in ENDINGS))
+    return RetentionTerms(*(_first(layers, ending) for ending in ENDINGS))
 
 
-def may_go(state: State, finished_at: int | None, terms: Terms, now: int) -> bool:
+def may_go(state: State, finished_at: int | None, terms: RetentionTerms, now: int) -> bool:
     """Return whether a job is over and has stayed long enough."""
     if not state.is_final or finished_at is None:
         return False
-    return now - finished_at > terms[ENDINGS.index(cast("Ending", state.value))]
+    return now - finished_at > terms[ENDINGS.index(cast("RetentionPart", state.value))]
 
 
-def result_may_go(state: State, finished_at: int | None, terms: Terms, now: int) -> bool:
+def result_may_go(state: State, finished_at: int | None, terms: RetentionTerms, now: int) -> bool:
     """Return whether the result of a completed job has stayed long enough."""
     return state is State.COMPLETED and finished_at is not None and now - finished_at > terms.results
 
 
-def logs_may_go(state: State, finished_at: int | None, terms: Terms, now: int) -> bool:
+def logs_may_go(state: State, finished_at: int | None, terms: RetentionTerms, now: int) -> bool:
     """Return whether what a job logged has stayed long enough."""
     return state.is_final and finished_at is not None and now - finished_at > terms.logs
 
@@ -183,7 +183,7 @@ class Retention(msgspec.Struct, frozen=True):
     queues: Mapping[str, Declaration] = {}
     live: Mapping[str, Live] = {}
 
-    def terms(self, kind: str, queue: str, now: int) -> Terms:
+    def terms(self, kind: str, queue: str, now: int) -> RetentionTerms:
         """Return how long jobs of a kind stay that were in a queue. Without any declaration they stay for ever."""
         said = self._without_live(kind, queue, now)
         live = self.live.get(queue)
@@ -192,7 +192,7 @@ class Retention(msgspec.Struct, frozen=True):
         changed = terms_of(_at(self.kinds.get(kind), now), live.keep, _at(self.application, now))
         if now >= live.changed_at + NOTICE:
             return changed
-        return Terms(*map(max, said, changed))  # a longer one applies at once
+        return RetentionTerms(*map(max, said, changed))  # a longer one applies at once
 
     def shortest(self, now: int) -> float:
         """Return the shortest span that anybody says: what is younger stays, whatever its kind and queue."""
@@ -200,7 +200,7 @@ class Retention(msgspec.Struct, frozen=True):
         keeps += [one.keep for one in self.live.values()]
         return min((terms_of(keep).shortest for keep in keeps), default=math.inf)
 
-    def _without_live(self, kind: str, queue: str, now: int) -> Terms:
+    def _without_live(self, kind: str, queue: str, now: int) -> RetentionTerms:
         layers = (self.kinds.get(kind), self.queues.get(queue), self.application)
         return terms_of(*(_at(layer, now) for layer in layers))
 
@@ -219,7 +219,7 @@ def _pair(part: str) -> tuple[str, str]:
     return ending.strip(), span.strip()
 
 
-def _first(layers: tuple[Keep | None, ...], ending: Ending) -> float:
+def _first(layers: tuple[Keep | None, ...], ending: RetentionPart) -> float:
     said = (layer.micros(ending) for layer in layers if layer is not None)
     return next((span for span in said if span is not None), math.inf)
 

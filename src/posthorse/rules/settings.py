@@ -10,7 +10,7 @@ import msgspec
 
 from posthorse.errors import InvalidOption, InvalidSettings
 from posthorse.rules.durations import Duration
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.options.table import options_at
 from posthorse.rules.retention import Keep
 from posthorse.rules.values.type_mismatch import short
@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings(url=…, {', '.join(shown)})"  # the address may contain a password
 
 
-_OPTIONS = options_at(Place.SETTING)
+_OPTIONS = options_at(OptionPlace.SETTING)
 
 
 def make_settings(values: Mapping[str, object]) -> Settings:

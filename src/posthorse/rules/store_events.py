@@ -103,7 +103,7 @@ class QueueChange(msgspec.Struct, frozen=True, kw_only=True):
         return QueueChanged(queue=self.queue, settings=self.settings, at=moment(at), cursor=cursor)
 
 
-class Steered(msgspec.Struct, frozen=True, kw_only=True):
+class SteeredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """What is written down of a schedule that was paused or resumed."""
 
     schedule: str
@@ -116,7 +116,7 @@ STORE_CLASSES: Mapping[str, type[StoreEvent]] = {
 
 _decode_loss = msgspec.json.Decoder(Loss).decode
 _decode_change = msgspec.json.Decoder(QueueChange).decode
-_decode_steered = msgspec.json.Decoder(Steered).decode
+_decode_steered = msgspec.json.Decoder(SteeredSchedule).decode
 
 
 def store_event(name: str, at: int, detail: str, cursor: str) -> StoreEvent:

@@ -19,7 +19,7 @@ Why = Literal["too old", "too new", "another store", "not watched"]
 """Why events were missed: a cursor cannot be read from, or the stream was not watched while a reader followed it."""
 
 
-class Place(NamedTuple):
+class StreamPlace(NamedTuple):
     """What a reader reads next. Places of one life are ordered as the stream is."""
 
     tick: int
@@ -27,7 +27,7 @@ class Place(NamedTuple):
     skip: int = 0
 
 
-class Cursor(NamedTuple):
+class StreamCursor(NamedTuple):
     """A place, and the life of the stream that it is in.
 
     mark: when the row before the place was told; 0 if that is not known. A file that was restored from a backup gives
@@ -35,7 +35,7 @@ class Cursor(NamedTuple):
     """
 
     life: str
-    place: Place
+    place: StreamPlace
     mark: int = 0
 
     def __str__(self) -> str:
@@ -46,21 +46,21 @@ class Cursor(NamedTuple):
 class Kept(NamedTuple):
     """Which part of the stream can be read: from `oldest` on, and `newest` is what comes next."""
 
-    oldest: Place
-    newest: Place
+    oldest: StreamPlace
+    newest: StreamPlace
 
 
-def as_cursor(text: object) -> Cursor:
+def as_cursor(text: object) -> StreamCursor:
     """Read the cursor of an event. Raises InvalidOption."""
     found = _FORM.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise InvalidOption(
             f"{short(text)} is not a cursor of the stream of events; pass on the `cursor` of an event as it is"
         )
-    return Cursor(found[1], Place(int(found[2]), int(found[3]), int(found[4])), int(found[5] or 0))
+    return StreamCursor(found[1], StreamPlace(int(found[2]), int(found[3]), int(found[4])), int(found[5] or 0))
 
 
-def why_unreadable(cursor: Cursor, life: str, kept: Kept, *, is_other: bool = False) -> Why | None:
+def why_unreadable(cursor: StreamCursor, life: str, kept: Kept, *, is_other: bool = False) -> Why | None:
     """Return why events after a cursor cannot all be read; None if they can.
 
     is_other: whether the row before its place is another one than it was.

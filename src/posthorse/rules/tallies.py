@@ -18,7 +18,7 @@ from posthorse.rules.job import State
 Histogram = dict[int, int]
 """How many times fell into each bucket; buckets without any are left out."""
 
-STEPS = 4
+BUCKETS_PER_DOUBLING = 4
 """Buckets for each doubling."""
 
 AT_ONCE = -1
@@ -73,12 +73,12 @@ def what_happened(how: Ending, state: State) -> tuple[Happened, ...]:
 
 def bucket_of(micros: int) -> int:
     """Return the bucket of a time. A negative one, as after a clock was set back, counts as none."""
-    return int(STEPS * math.log2(micros)) if micros > 0 else AT_ONCE
+    return int(BUCKETS_PER_DOUBLING * math.log2(micros)) if micros > 0 else AT_ONCE
 
 
 def value_of(bucket: int) -> float:
     """Return the time that stands for a bucket, in microseconds: the middle of the bucket on a logarithmic scale."""
-    return 0.0 if bucket == AT_ONCE else 2.0 ** ((bucket + 0.5) / STEPS)
+    return 0.0 if bucket == AT_ONCE else 2.0 ** ((bucket + 0.5) / BUCKETS_PER_DOUBLING)
 
 
 def add(parts: Iterable[Measured]) -> Measured:

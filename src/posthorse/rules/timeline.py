@@ -35,7 +35,7 @@ _BY_REQUEST: frozenset[EventName] = frozenset({"paused", "cancelled"})
 """What may end an attempt, or happen to a job that waits. Only the end of an attempt tells how long that took."""
 
 
-class Facts(NamedTuple):
+class StoredFacts(NamedTuple):
     """What the row of a job tells, and its lease if it has one. Times are microseconds since the epoch."""
 
     job: str
@@ -78,7 +78,7 @@ class _Known(NamedTuple):
     series: EventName | None = None
 
 
-def tell(facts: Facts, evidence: Sequence[Evidence], after: int = 0) -> list[Event]:
+def tell(facts: StoredFacts, evidence: Sequence[Evidence], after: int = 0) -> list[Event]:
     """Return the events of a job behind a number, in order: together they cover every number up to its version."""
     return list(_numbered(facts, _known(facts, evidence), after))
 
@@ -97,7 +97,7 @@ _decode = msgspec.json.Decoder(dict[str, object]).decode
 # ── what is known ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _known(facts: Facts, evidence: Sequence[Evidence]) -> Iterator[_Known]:
+def _known(facts: StoredFacts, evidence: Sequence[Evidence]) -> Iterator[_Known]:
     """Yield what is known, in order: the stored events, and what the row and its lease tell."""
     yield _Known(1, "submitted", moment(facts.created_at))
     was_tried = False
@@ -155,7 +155,7 @@ def _completion(number: int, began: int | None, finished: int | None, worker: st
 # ── every number ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _numbered(facts: Facts, known: Iterable[_Known], after: int) -> Iterator[Event]:
+def _numbered(facts: StoredFacts, known: Iterable[_Known], after: int) -> Iterator[Event]:
     """Count attempts, fill the gaps, and leave out what is not behind a number."""
     number, attempt = 0, 1
     since: _Known | None = None
@@ -172,7 +172,7 @@ def _numbered(facts: Facts, known: Iterable[_Known], after: int) -> Iterator[Eve
         yield from _between(facts, max(number, after), end, since=since, attempt=attempt)
 
 
-def _between(facts: Facts, last: int, one: _Known, *, since: _Known | None, attempt: int) -> Iterator[Event]:
+def _between(facts: StoredFacts, last: int, one: _Known, *, since: _Known | None, attempt: int) -> Iterator[Event]:
     """Yield events for the numbers between the last one and the next that is known."""
     count = one.number - last - 1
     if one.series is not None and (count > 1 or (count and not one.is_of_attempt)):

@@ -19,8 +19,8 @@ from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.values.wire import encode_in_order, plain_numbers
 
 OnConflict = Literal["return", "replace", "reschedule", "raise"]
-Rule = Literal["finished", "queued", "window"]
-By = str | Sequence[str] | Callable[..., object]
+UniqueRule = Literal["finished", "queued", "window"]
+ComparedBy = str | Sequence[str] | Callable[..., object]
 """What the identity consists of: a parameter, several, or a function of the arguments."""
 
 TENANT = "tenant"
@@ -46,7 +46,7 @@ class Unique:
     """
 
     until: Duration = "finished"
-    by: By | None = None
+    by: ComparedBy | None = None
     on_conflict: OnConflict = "return"
 
     def __post_init__(self) -> None:
@@ -59,9 +59,9 @@ class Unique:
             )
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> UniqueRule:
         """The rule that decides how long an identity is held."""
-        return cast("Rule", self.until) if self.until in ("finished", "queued") else "window"
+        return cast("UniqueRule", self.until) if self.until in ("finished", "queued") else "window"
 
     @property
     def window(self) -> int | None:
@@ -80,7 +80,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
     """The identity of a new job, as the store takes it. `window` is in microseconds."""
 
     value: str
-    rule: Rule = "finished"
+    rule: UniqueRule = "finished"
     window: int | None = None
     on_conflict: OnConflict = "return"
 
@@ -88,7 +88,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a job stores of its identity, to take it again when it is retried. `value` is the result of a function."""
 
-    rule: Rule = "finished"
+    rule: UniqueRule = "finished"
     by: tuple[str, ...] | None = None
     value: str | None = None
 
@@ -122,7 +122,7 @@ def fingerprint(arguments: str) -> str:
     return _value(arguments, None)
 
 
-def scope(kind: str, rule: Rule) -> str:
+def scope(kind: str, rule: UniqueRule) -> str:
     """Return the scope of the identities of a kind; it has a `*`, so it is never the scope of a key."""
     return f"*{rule}:{kind}"
 
@@ -164,7 +164,7 @@ def _checked_until(until: object) -> int | None:
     return span
 
 
-def _checked_by(by: object) -> By | None:
+def _checked_by(by: object) -> ComparedBy | None:
     if by is None or (callable(by) and not inspect.iscoroutinefunction(by)):
         return by
     names = (by,) if isinstance(by, str) else by

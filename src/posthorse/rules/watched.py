@@ -18,7 +18,7 @@ Hot = Literal["submitted", "started", "completed"]
 """Events of every job."""
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Interest(msgspec.Struct, frozen=True):
     """What one watcher wants: events of these names, of jobs of these kinds; None for all."""
 
     names: Sequence[str] | None = None
@@ -43,7 +43,7 @@ class _AllKinds:
 ALL_KINDS: Kinds = _AllKinds()
 NO_KINDS: Kinds = frozenset[str]()
 
-_decode = msgspec.json.Decoder(Wanted).decode
+_decode = msgspec.json.Decoder(Interest).decode
 
 
 class Watched:
@@ -72,30 +72,30 @@ class Watched:
         self.ends_at = min((now + micros / 1_000_000 for _, micros in known), default=math.inf)
 
 
-def decoded(words: str) -> Wanted:
+def decoded(words: str) -> Interest:
     """Read what a watcher wants. A newer version may say more than this one understands: then it wants all."""
     try:
         return _decode(words)
     except msgspec.MsgspecError:
-        return Wanted()
+        return Interest()
 
 
-def encoded(wanted: Wanted) -> str:
+def encoded(wanted: Interest) -> str:
     """Return what a watcher wants as it is stored."""
     return msgspec.json.encode(wanted).decode()
 
 
-def union(several: Iterable[Wanted]) -> Wanted:
+def union(several: Iterable[Interest]) -> Interest:
     """Return what includes all that several listeners want."""
     names: set[str] | None = set()
     kinds: set[str] | None = set()
     for one in several:
         names = None if names is None or one.names is None else names | set(one.names)
         kinds = None if kinds is None or one.kinds is None else kinds | set(one.kinds)
-    return Wanted(None if names is None else sorted(names), None if kinds is None else sorted(kinds))
+    return Interest(None if names is None else sorted(names), None if kinds is None else sorted(kinds))
 
 
-def _kinds(name: Hot, known: Iterable[tuple[Wanted, int]]) -> Kinds:
+def _kinds(name: Hot, known: Iterable[tuple[Interest, int]]) -> Kinds:
     found: set[str] = set()
     for wanted, _ in known:
         if wanted.names is not None and name not in wanted.names:

@@ -21,7 +21,7 @@ from posthorse.store.operations.telling import QueuesAndWatchers, learn, queues_
 from posthorse.store.store import Store
 
 
-class Terms(NamedTuple):
+class AdmissionTerms(NamedTuple):
     """The terms on which jobs may enter: their lanes, the gauges of limited queues, and the closed queues."""
 
     jobs: Sequence[NewJob]
@@ -55,13 +55,13 @@ class Admission:
         """Queues that are drained, fair, or limited in depth."""
         self._learning = threading.RLock()  # a signal handler may enqueue while this is held
 
-    def terms(self, jobs: Sequence[NewJob]) -> Terms:
+    def terms(self, jobs: Sequence[NewJob]) -> AdmissionTerms:
         """Return the terms for these jobs."""
         if self._is_due():
             self._learn(self._store.read(queues_and_watchers()))
         return self._terms(jobs)
 
-    async def aterms(self, jobs: Sequence[NewJob]) -> Terms:
+    async def aterms(self, jobs: Sequence[NewJob]) -> AdmissionTerms:
         """Return the terms, for a coroutine."""
         if self._is_due():
             self._learn(await self._store.aread(queues_and_watchers()))
@@ -100,10 +100,10 @@ class Admission:
             }
             self._special = self._draining | self._fair | self._gauges.keys()
 
-    def _terms(self, jobs: Sequence[NewJob]) -> Terms:
+    def _terms(self, jobs: Sequence[NewJob]) -> AdmissionTerms:
         queues = {job.lane.queue for job in jobs}
         gauges = {queue: self._gauges[queue] for queue in queues & self._gauges.keys()} if self._gauges else {}
-        return Terms(self._placed(jobs), gauges, self._draining & queues)
+        return AdmissionTerms(self._placed(jobs), gauges, self._draining & queues)
 
     def _placed(self, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
         """Put jobs into their lanes: in a fair queue each tenant has its own."""

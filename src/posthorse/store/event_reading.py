@@ -12,8 +12,8 @@ from posthorse.rules.job import JobError
 from posthorse.rules.job_events import CLASSES, EventFilter, Face, JobEvent, StreamEvent
 from posthorse.rules.packing import PackedError, Packing
 from posthorse.rules.store_events import STORE_CLASSES, StoreEvent, queue_of, store_event
-from posthorse.rules.stream_cursor import Cursor, Place
-from posthorse.store.operations.stream import Block, FaceRow, Page
+from posthorse.rules.stream_cursor import StreamCursor, StreamPlace
+from posthorse.store.operations.stream import Block, FaceRow, NextBlocks
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
 
@@ -21,8 +21,8 @@ _decode_tags = msgspec.json.Decoder(list[str]).decode
 class Placed(NamedTuple):
     """An event, and where it is: `at` begins it, and `after` is where to read on."""
 
-    at: Place
-    after: Place
+    at: StreamPlace
+    after: StreamPlace
     face: Face
     make: Callable[[], StreamEvent]
     name: str
@@ -30,7 +30,7 @@ class Placed(NamedTuple):
     """Of `after`."""
 
 
-def events_of(page: Page, packing: Packing) -> Iterator[Placed]:
+def events_of(page: NextBlocks, packing: Packing) -> Iterator[Placed]:
     """Yield the events of a page in order. Those of jobs that were removed meanwhile are passed over."""
     life = page.state.life or ""
     for block in page.blocks:
@@ -44,7 +44,7 @@ def events_of(page: Page, packing: Packing) -> Iterator[Placed]:
             row = page.faces.get(block.jobs[index])
             if row is None:
                 continue
-            at, after = (Place(block.tick, block.row.place, number) for number in (index, index + 1))
+            at, after = (StreamPlace(block.tick, block.row.place, number) for number in (index, index + 1))
             yield Placed(
                 at,
                 after,
@@ -58,10 +58,10 @@ def events_of(page: Page, packing: Packing) -> Iterator[Placed]:
 def _of_store(block: Block, life: str) -> Placed:
     """Place an event that concerns no job."""
     row, detail = block.row, block.row.detail or "{}"
-    at, after = Place(block.tick, row.place), Place(block.tick, row.place, 1)
+    at, after = StreamPlace(block.tick, row.place), StreamPlace(block.tick, row.place, 1)
 
     def make() -> StoreEvent:
-        return store_event(row.name, row.at, detail, str(Cursor(life, after, _mark(block))))
+        return store_event(row.name, row.at, detail, str(StreamCursor(life, after, _mark(block))))
 
     return Placed(at, after, Face(None, queue_of(row.name, detail), None), make, row.name, _mark(block))
 
@@ -81,7 +81,9 @@ class _Making:
 
     __slots__ = ("_after", "_block", "_life", "_made", "_packing", "_page", "_row")
 
-    def __init__(self, page: Page, block: Block, row: FaceRow, life: str, after: Place, packing: Packing) -> None:
+    def __init__(
+        self, page: NextBlocks, block: Block, row: FaceRow, life: str, after: StreamPlace, packing: Packing
+    ) -> None:
         self._page = page
         self._block = block
         self._row = row
@@ -101,7 +103,7 @@ class _Making:
                 tags=_tags(row.tags),
                 attempt=block.row.attempt,
                 at=moment(block.row.at),
-                cursor=str(Cursor(self._life, self._after, _mark(block))),
+                cursor=str(StreamCursor(self._life, self._after, _mark(block))),
                 number=block.row.version,
                 error=self._error(),
             )

@@ -28,7 +28,7 @@ STEP = 0.1
 """Seconds after which a waiting call checks whether it should hurry."""
 
 
-class Waiting:
+class Patience:
     """How long the calls of one caller wait for a store that is away.
 
     All of its calls share it, so that a stopping worker shortens those under way as well.
@@ -49,7 +49,7 @@ class Deadline:
 
     __slots__ = ("_began", "_waiting")
 
-    def __init__(self, waiting: Waiting) -> None:
+    def __init__(self, waiting: Patience) -> None:
         self._began = monotonic()
         self._waiting = waiting
 
@@ -59,17 +59,17 @@ class Deadline:
         return self._began + self._waiting.seconds - monotonic()
 
 
-_waiting: ContextVar[Waiting | None] = ContextVar("posthorse_waiting", default=None)
+_waiting: ContextVar[Patience | None] = ContextVar("posthorse_waiting", default=None)
 
 
-def wait_as(waiting: Waiting) -> None:
+def wait_as(waiting: Patience) -> None:
     """Make calls in this context, and in contexts copied from it, wait like this; for workers."""
     _waiting.set(waiting)
 
 
-def worker_waiting(store_timeout: float | None) -> Waiting:
+def worker_waiting(store_timeout: float | None) -> Patience:
     """Return how the calls of a worker wait: no person waits for them."""
-    return Waiting(LONG_WAIT if store_timeout is None else store_timeout)
+    return Patience(LONG_WAIT if store_timeout is None else store_timeout)
 
 
 @contextmanager
@@ -78,24 +78,24 @@ def waiting_at_most(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    token = _waiting.set(Waiting(seconds))
+    token = _waiting.set(Patience(seconds))
     try:
         yield
     finally:
         _waiting.reset(token)
 
 
-def waiting_of_caller(store_timeout: float | None) -> Waiting:
+def patience_of_caller(store_timeout: float | None) -> Patience:
     """Return how the caller waits: by its context, else by the setting, else by where it runs."""
     told = _waiting.get()
     if told is not None:
         return told
     if store_timeout is not None:
-        return Waiting(store_timeout)
+        return Patience(store_timeout)
     return _SHORT if is_in_loop() else _LONG
 
 
-_LONG, _SHORT = Waiting(LONG_WAIT), Waiting(SHORT_WAIT)
+_LONG, _SHORT = Patience(LONG_WAIT), Patience(SHORT_WAIT)
 
 
 def is_in_loop() -> bool:

@@ -35,7 +35,7 @@ from posthorse.store.joined_transactions import JoinableTransactions, JoinedTran
 from posthorse.store.looks import MAX_WAIT, LookThreads, TimeAllowed
 from posthorse.store.migrate import Tell
 from posthorse.store.operations.lanes import lane_ids
-from posthorse.store.patience import Deadline, Waiting, waiting_of_caller
+from posthorse.store.patience import Deadline, Patience, patience_of_caller
 from posthorse.store.reentry import alone, raise_if_inside, uninterrupted
 from posthorse.store.user_connections.foreign_transactions import ForeignTransactions, store_identity
 from posthorse.store.waiting_room import WaitingRoom
@@ -342,14 +342,14 @@ class Store:
         return self.backend.read(store_identity())
 
     def _deadline(self) -> Deadline:
-        return Deadline(waiting_of_caller(self.timeout))
+        return Deadline(patience_of_caller(self.timeout))
 
     def _with_deadline(self, operation: Operation[T], *, at_most: float | None = None) -> Operation[T]:
         if not self._may_be_away:
             return operation
         deadline = self._deadline()
         if at_most is not None and deadline.left > at_most:
-            deadline = Deadline(Waiting(at_most))
+            deadline = Deadline(Patience(at_most))
         return msgspec.structs.replace(operation, deadline=deadline)
 
     def _read(self, operation: Operation[T]) -> T:

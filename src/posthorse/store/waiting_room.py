@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from posthorse.clock import monotonic
 from posthorse.rules.waiting_pace import APART, MAX_PAUSE, CallerPace, LookPace
 from posthorse.store.operations.read import over
-from posthorse.store.patience import Deadline, Waiting
+from posthorse.store.patience import Deadline, Patience
 from posthorse.store.reentry import alone, uninterrupted
 from posthorse.store.thread_on_demand import ThreadOnDemand
 from posthorse.store.watch import Watch
@@ -180,7 +180,7 @@ class WaitingRoom:
 
     def _ended(self, jobs: Set[str]) -> Set[str]:
         """Return those of the jobs that may be over: all of them if the store did not say."""
-        asked = replace(over(sorted(jobs)), deadline=Deadline(Waiting(PATIENCE)))
+        asked = replace(over(sorted(jobs)), deadline=Deadline(Patience(PATIENCE)))
         try:
             return set(alone(self._store.backend.read, asked))
         except Exception as error:

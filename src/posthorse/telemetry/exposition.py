@@ -17,7 +17,7 @@ from posthorse.rules.tallies import OTHER
 from posthorse.store.operations.tallies import DepthRow
 from posthorse.telemetry.latencies import BOUNDS, Latencies
 from posthorse.telemetry.store_samples import StoreSample
-from posthorse.telemetry.totals import FINISHED, MAX_SERIES, KindTotals, Times, cumulative
+from posthorse.telemetry.totals import FINISHED, MAX_SERIES, KindTotals, TimeTotals, cumulative
 
 SPANS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 """Upper bounds in seconds of how long jobs waited and ran."""
@@ -89,7 +89,7 @@ def _of_jobs(series: Mapping[tuple[str, str], KindTotals]) -> Iterator[Metric]:
     return iter((started, finished, retries, lost, waited, ran))
 
 
-def _add_spans(family: HistogramMetricFamily, labels: Sequence[str], spent: Times) -> None:
+def _add_spans(family: HistogramMetricFamily, labels: Sequence[str], spent: TimeTotals) -> None:
     counts = cumulative(spent.over, SPANS)
     family.add_metric(labels, _buckets(SPANS, counts), spent.micros / SECOND)
 

@@ -23,7 +23,7 @@ FINISHED: Mapping[Happened, State] = {
 """What counts as the end of a job, with the state in which it left the job."""
 
 
-class Times:
+class TimeTotals:
     """Times of one sort, in microseconds: their sum and their histogram."""
 
     __slots__ = ("micros", "over")
@@ -46,8 +46,8 @@ class KindTotals:
 
     def __init__(self) -> None:
         self.times: dict[Happened, int] = {}
-        self.waited = Times()
-        self.ran = Times()
+        self.waited = TimeTotals()
+        self.ran = TimeTotals()
 
 
 class WorkerTotals:

@@ -63,7 +63,7 @@ class Enqueued:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Expected:
     """What an assertion wants: a kind, some of its arguments, some of the options of the job."""
 
     kind: str
@@ -117,7 +117,7 @@ class Wanted:
         return self.kind if not given else f"{self.kind} with {', '.join(f'{n}={_told(v)}' for n, v in given.items())}"
 
 
-def enqueued_in(apps: Sequence[Posthorse], wanted: Wanted | None = None) -> list[Enqueued]:
+def enqueued_in(apps: Sequence[Posthorse], wanted: Expected | None = None) -> list[Enqueued]:
     """Read the jobs in the stores of these applications, the oldest first; `wanted`: only those of its kind."""
     found: list[Enqueued] = []
     seen: set[str] = set()
@@ -136,7 +136,7 @@ def enqueued_in(apps: Sequence[Posthorse], wanted: Wanted | None = None) -> list
     return found
 
 
-def find(apps: Sequence[Posthorse], wanted: Wanted, *, times: int | None) -> Enqueued:
+def find(apps: Sequence[Posthorse], wanted: Expected, *, times: int | None) -> Enqueued:
     """Return the oldest job that matches. Raises AssertionError, also if `times` is given and others match or none."""
     __tracebackhide__ = True
     if times is not None and (isinstance(times, bool) or times < 1):
@@ -152,7 +152,7 @@ def find(apps: Sequence[Posthorse], wanted: Wanted, *, times: int | None) -> Enq
     return matching[0]
 
 
-def check_none(apps: Sequence[Posthorse], wanted: Wanted | None) -> None:
+def check_none(apps: Sequence[Posthorse], wanted: Expected | None) -> None:
     """Raise AssertionError if a job matches."""
     __tracebackhide__ = True
     matching = [job for job in enqueued_in(apps, wanted) if wanted is None or not wanted.differences(job)]
@@ -161,7 +161,7 @@ def check_none(apps: Sequence[Posthorse], wanted: Wanted | None) -> None:
         raise AssertionError(f"{what} should not be enqueued, and {len(matching)} were:{_listed(map(repr, matching))}")
 
 
-def _instead(apps: Sequence[Posthorse], wanted: Wanted, jobs: Sequence[Enqueued]) -> str:
+def _instead(apps: Sequence[Posthorse], wanted: Expected, jobs: Sequence[Enqueued]) -> str:
     """Say what was enqueued: the nearest jobs of the kind first, or else jobs of other kinds."""
     if jobs:
         by_distance = sorted(jobs, key=lambda job: len(wanted.differences(job)))

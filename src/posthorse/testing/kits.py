@@ -36,7 +36,7 @@ from posthorse.testing.caller_thread import CallerThread
 from posthorse.testing.clock import FakeClock, StandingClock, begin_at
 from posthorse.testing.django_commits import DjangoCommits, is_django
 from posthorse.testing.draining import drain
-from posthorse.testing.enqueued import Enqueued, Wanted, check_none, enqueued_in, find
+from posthorse.testing.enqueued import Enqueued, Expected, check_none, enqueued_in, find
 from posthorse.testing.observing import Observing
 from posthorse.testing.overrides import Override, Overrides
 from posthorse.testing.stores import DirectStore, for_tests, fresh_store
@@ -219,7 +219,7 @@ class Kit:
         kind: only those of this kind, given as its function or its name.
         """
         self._commits.flush()
-        return enqueued_in(self._apps, None if kind is None else Wanted.of(self._apps, kind))
+        return enqueued_in(self._apps, None if kind is None else Expected.of(self._apps, kind))
 
     def assert_enqueued(
         self, kind: Kind[..., object] | str, /, *args: object, times: int | None = None, **wanted: object
@@ -239,7 +239,7 @@ class Kit:
         """
         __tracebackhide__ = True
         self._commits.flush()
-        return find(self._apps, Wanted.of(self._apps, kind, args, wanted), times=times)
+        return find(self._apps, Expected.of(self._apps, kind, args, wanted), times=times)
 
     def assert_not_enqueued(
         self, kind: Kind[..., object] | str | None = None, /, *args: object, **wanted: object
@@ -247,7 +247,7 @@ class Kit:
         """Check that no such job was enqueued; without a kind, that nothing was. Raises AssertionError."""
         __tracebackhide__ = True
         self._commits.flush()
-        check_none(self._apps, None if kind is None else Wanted.of(self._apps, kind, args, wanted))
+        check_none(self._apps, None if kind is None else Expected.of(self._apps, kind, args, wanted))
 
     # ── for the applications of the kit ──────────────────────────────────────────────────────────────
 

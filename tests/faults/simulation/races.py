@@ -22,7 +22,7 @@ from posthorse.rules.job import JobError, NewJob, State
 from posthorse.rules.lifecycle import Policy, Spent, decide
 from posthorse.rules.outcomes import Lost, Outcome, Raised, Stopped
 from posthorse.rules.requests import Request
-from posthorse.rules.unique import Identity, OnConflict, Rule
+from posthorse.rules.unique import Identity, OnConflict, UniqueRule
 from posthorse.store.base import Operation
 from posthorse.store.operations.claim import Claimed, give_back
 from posthorse.store.operations.control import request
@@ -323,7 +323,7 @@ class Race:
                 on_conflict: OnConflict = (
                     self.chance.choice(("return", "replace", "reschedule", "raise")) if count == 1 else "return"
                 )
-                rule: Rule = "finished" if key == "a" else "queued"
+                rule: UniqueRule = "finished" if key == "a" else "queued"
                 job = msgspec.structs.replace(job, unique=Identity(key, rule, None, on_conflict))
             jobs.append(job)
         return jobs

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from posthorse.rules.event_names import ENDS_OF_ATTEMPTS
 from posthorse.rules.events import Event
-from posthorse.rules.timeline import Facts, tell
+from posthorse.rules.timeline import StoredFacts, tell
 from posthorse.store.operations import read
 from posthorse.store.store import Store
 from tests.faults.simulation.limits import named
@@ -30,7 +30,7 @@ class Timelines:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._told: dict[str, tuple[Facts, list[Event]]] = {}
+        self._told: dict[str, tuple[StoredFacts, list[Event]]] = {}
 
     def problems(self, before: Snapshot, after: Snapshot) -> Iterator[str]:
         """Judge the timelines of the jobs that changed."""
@@ -54,7 +54,7 @@ class Timelines:
             self._told[job] = stored.facts, told
 
 
-def _problems(facts: Facts, told: Sequence[Event]) -> Iterator[str]:
+def _problems(facts: StoredFacts, told: Sequence[Event]) -> Iterator[str]:
     """Judge one timeline by itself."""
     last = facts.version + (facts.claimed_at is not None)
     if told[0].number - told[0].covers != 0 or told[-1].number != last:
@@ -72,7 +72,7 @@ def _problems(facts: Facts, told: Sequence[Event]) -> Iterator[str]:
             yield "covers what it tells one by one"
 
 
-def _kept(facts: Facts, earlier: Sequence[Event], told: Sequence[Event]) -> Iterator[str]:
+def _kept(facts: StoredFacts, earlier: Sequence[Event], told: Sequence[Event]) -> Iterator[str]:
     """Judge that what was told stays so, except for a start that was taken back, and what a series replaced."""
     now = {event.number: event for event in told}
     for event in earlier:

@@ -37,7 +37,7 @@ class Chore(ABC):
         """React to a step of the store's clock."""
 
 
-class Throttle:
+class ChorePace:
     """When the turns of a chore follow each other: after its interval, and after a rest in proportion to the last turn.
 
     A turn that failed counts as one that took no time.

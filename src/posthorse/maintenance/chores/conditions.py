@@ -17,8 +17,8 @@ from posthorse import ids
 from posthorse.clock import monotonic
 from posthorse.errors import PosthorseError
 from posthorse.failpoints import failpoint
-from posthorse.maintenance.chores.base import Chore, Throttle
-from posthorse.rules.condition_changes import Change
+from posthorse.maintenance.chores.base import Chore, ChorePace
+from posthorse.rules.condition_changes import ConditionChange
 from posthorse.rules.conditions import ConditionObserver
 from posthorse.rules.incidents import Incident, event_of
 from posthorse.rules.job import NewJob
@@ -59,7 +59,7 @@ class LookAtConditions(Chore):
         self._packing = packing
         self._admission = Admission(store, queues)
         self._interval = store.tuning.conditions_interval
-        self._throttle = Throttle()
+        self._throttle = ChorePace()
         self._forgets_at = monotonic() + FORGET_INTERVAL
 
     def due_in(self, look: NextDue | None) -> float:
@@ -87,7 +87,7 @@ class LookAtConditions(Chore):
         for name, incident in found.incidents:
             await self._report_safely(name, incident, found.now)
 
-    async def _report_safely(self, name: str, what: Change | Incident, now: int) -> None:
+    async def _report_safely(self, name: str, what: ConditionChange | Incident, now: int) -> None:
         """Report one condition. If that fails, the others are still reported; the next look tries again."""
         try:
             await self._report(self._observers[name], what, now)
@@ -96,9 +96,9 @@ class LookAtConditions(Chore):
         except Exception:
             log.exception("cannot notify the observer %s", name)
 
-    async def _report(self, observer: ConditionObserver, what: Change | Incident, now: int) -> None:
+    async def _report(self, observer: ConditionObserver, what: ConditionChange | Incident, now: int) -> None:
         event = event_of(what) if isinstance(what, Incident) else what.event
-        says_nothing = isinstance(what, Change) and what.is_over and not observer.wants_end
+        says_nothing = isinstance(what, ConditionChange) and what.is_over and not observer.wants_end
         # The store's clock found it, so the id must follow that clock, not this machine's.
         job = None if event is None or says_nothing else _with_id(observer.make(event), now)
         terms = await self._terms(observer, job)

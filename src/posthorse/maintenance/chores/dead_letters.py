@@ -16,7 +16,7 @@ import msgspec
 from posthorse import ids
 from posthorse.clock import SECOND
 from posthorse.errors import PosthorseError
-from posthorse.maintenance.chores.base import Chore, Throttle
+from posthorse.maintenance.chores.base import Chore, ChorePace
 from posthorse.rules.durations import as_text
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import LOG, AlarmRule, Observer
@@ -46,7 +46,7 @@ class LookAtDeadLetters(Chore):
         self._packing = packing
         self._admission = Admission(store, queues)
         self._interval = store.tuning.dead_letters_interval
-        self._throttle = Throttle()
+        self._throttle = ChorePace()
 
     def due_in(self, look: NextDue | None) -> float:
         return self._throttle.due_in(self._interval)

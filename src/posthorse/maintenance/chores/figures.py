@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from posthorse.clock import SECOND, monotonic
 from posthorse.failpoints import failpoint
-from posthorse.maintenance.chores.base import Chore, Throttle
+from posthorse.maintenance.chores.base import Chore, ChorePace
 from posthorse.store.operations.runners import NextDue
 from posthorse.store.operations.tallies import (
     DAY,
@@ -38,7 +38,7 @@ class SampleDepths(Chore):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._interval = store.tuning.depths_interval
-        self._throttle = Throttle()
+        self._throttle = ChorePace()
         self._filled: frozenset[str] = frozenset()
 
     def due_in(self, look: NextDue | None) -> float:
@@ -70,7 +70,7 @@ class FoldFigures(Chore):
         )
         self._keep = round(tuning.keep_days * SECOND)
         self._keep_depths = round(tuning.keep_minutes * SECOND)
-        self._throttle = Throttle()
+        self._throttle = ChorePace()
         self._has_more = False
         self._forgets_at = 0.0
         self._thinned_until = 0

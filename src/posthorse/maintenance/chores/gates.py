@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from posthorse.clock import SECOND
-from posthorse.maintenance.chores.base import Chore, Throttle
+from posthorse.maintenance.chores.base import Chore, ChorePace
 from posthorse.store.operations.gates import gates_to_tend, neglected_gates, tend_gates
 from posthorse.store.operations.runners import NextDue, next_due
 from posthorse.store.store import Store
@@ -20,7 +20,7 @@ class TendGates(Chore):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._throttle = Throttle()
+        self._throttle = ChorePace()
         self._is_clock_set = False
 
     def due_in(self, look: NextDue | None) -> float:

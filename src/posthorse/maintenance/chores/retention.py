@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from posthorse.clock import SECOND
 from posthorse.failpoints import failpoint
-from posthorse.maintenance.chores.base import REST, Chore, Throttle
+from posthorse.maintenance.chores.base import REST, Chore, ChorePace
 from posthorse.rules.durations import as_text
 from posthorse.rules.job import State
 from posthorse.rules.registry import Registry
@@ -22,7 +22,7 @@ from posthorse.rules.retention import (
     NOTICE,
     Declaration,
     Keep,
-    Terms,
+    RetentionTerms,
     as_keep,
     logs_may_go,
     may_go,
@@ -33,10 +33,10 @@ from posthorse.rules.settings import Settings
 from posthorse.store.base import Operation
 from posthorse.store.operations.retention import (
     FIRST,
+    DeclaredFor,
     Going,
-    Identity,
-    Page,
-    Scope,
+    IdentityEntry,
+    JobsByAge,
     changes_of_retention,
     declare_retention,
     forget_identities,
@@ -60,7 +60,7 @@ MIN_ROUND, MAX_ROUND = 10.0, 3600.0
 """Seconds between the end of a round and the next one: a tenth of the shortest retention, within these bounds."""
 
 
-class Chosen(NamedTuple):
+class ToForget(NamedTuple):
     """The jobs of a page that leave, those whose results or logs leave, and whether some leave much too late."""
 
     going: Sequence[Going]
@@ -75,16 +75,16 @@ class ForgetOldJobs(Chore):
     name = "forget old jobs"
     by_every_process = True
 
-    def __init__(self, store: Store, said: Mapping[Scope, Keep]) -> None:
+    def __init__(self, store: Store, said: Mapping[DeclaredFor, Keep]) -> None:
         self._store = store
         self._said = said
         self._at_once = store.tuning.retention_page
         self._has_declared = False
-        self._throttle = Throttle()
+        self._throttle = ChorePace()
         self._rest = REST
         self._pause = 0.0
         self._after = FIRST
-        self._identity: Identity | None = None
+        self._identity: IdentityEntry | None = None
         self._is_among_identities = False
         self._shortest = math.inf
 
@@ -147,9 +147,9 @@ class ForgetOldJobs(Chore):
             self._identity = found[-1][0]
 
 
-def retention_of(registry: Registry, settings: Settings) -> dict[Scope, Keep]:
+def retention_of(registry: Registry, settings: Settings) -> dict[DeclaredFor, Keep]:
     """Return what an application says of retention, by scope and name."""
-    said: dict[Scope, Keep] = {("application", ""): settings.keep.over(DEFAULT_KEEP)}
+    said: dict[DeclaredFor, Keep] = {("application", ""): settings.keep.over(DEFAULT_KEEP)}
     for name in registry:
         registered = registry[name]
         if registered.options.keep is not None:
@@ -160,13 +160,13 @@ def retention_of(registry: Registry, settings: Settings) -> dict[Scope, Keep]:
     return said
 
 
-def choose(page: Page, *, older_than: int = 0) -> Chosen:
+def choose(page: JobsByAge, *, older_than: int = 0) -> ToForget:
     """Return which jobs of a page leave; only those that ended longer ago than `older_than` microseconds."""
     going: list[Going] = []
     emptied: list[Going] = []
     silenced: list[Going] = []
     is_late = False
-    known: dict[tuple[str, str], Terms] = {}
+    known: dict[tuple[str, str], RetentionTerms] = {}
     for job in page.jobs:
         if job.finished_at is None or page.now - job.finished_at <= older_than:
             continue
@@ -182,10 +182,10 @@ def choose(page: Page, *, older_than: int = 0) -> Chosen:
             emptied.append(Going(job.id, job.finished_at))
         if job.has_logs and logs_may_go(state, job.finished_at, terms, page.now):
             silenced.append(Going(job.id, job.finished_at))
-    return Chosen(going, emptied, silenced, is_late)
+    return ToForget(going, emptied, silenced, is_late)
 
 
-def removal(page: Page, chosen: Chosen) -> Iterator[Operation[int | None]]:
+def removal(page: JobsByAge, chosen: ToForget) -> Iterator[Operation[int | None]]:
     """Yield the commits that remove what was chosen of a page, in order; some return how many jobs left."""
     going, emptied, silenced, _ = chosen
     if going or emptied or silenced:
@@ -196,7 +196,7 @@ def removal(page: Page, chosen: Chosen) -> Iterator[Operation[int | None]]:
         failpoint("after_forgetting")
 
 
-def notice(scope: Scope, declaration: Declaration) -> str:
+def notice(scope: DeclaredFor, declaration: Declaration) -> str:
     """Return the warning that jobs will leave which stayed until now."""
     kind, name = scope
     whose = "jobs" if kind == "application" else f"jobs of the {kind} {name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from posthorse.maintenance.chores.base import Chore, Throttle
+from posthorse.maintenance.chores.base import Chore, ChorePace
 from posthorse.rules.queues import DEFAULTS, DeclaredQueues
 from posthorse.rules.why.answer import Reason, clause
 from posthorse.rules.why.queue_and_workers import why_unserved
@@ -18,7 +18,7 @@ log = logging.getLogger("posthorse.maintenance")
 LOOK_INTERVAL = 30.0
 """Seconds between two looks. A gap is reported at the second look that finds it: a deploy may close it meanwhile."""
 
-Gap = tuple[str, str, str]
+QueueGap = tuple[str, str, str]
 """A queue, a kind, and the code of the reason why no worker takes such jobs."""
 
 
@@ -30,9 +30,9 @@ class LookForUnservedJobs(Chore):
     def __init__(self, store: Store, queues: DeclaredQueues) -> None:
         self._store = store
         self._queues = queues
-        self._throttle = Throttle()
-        self._seen: frozenset[Gap] = frozenset()
-        self._told: frozenset[Gap] = frozenset()
+        self._throttle = ChorePace()
+        self._seen: frozenset[QueueGap] = frozenset()
+        self._told: frozenset[QueueGap] = frozenset()
 
     def due_in(self, look: NextDue | None) -> float:
         return self._throttle.due_in(LOOK_INTERVAL)
@@ -48,7 +48,7 @@ class LookForUnservedJobs(Chore):
         self._seen = frozenset(found)
         return look
 
-    async def _gaps(self) -> dict[Gap, Reason]:
+    async def _gaps(self) -> dict[QueueGap, Reason]:
         waiting = await self._store.aread(waiting_kinds())
         around = await self._store.aread(surroundings())
         settings = self._queues.settings(around.layers)

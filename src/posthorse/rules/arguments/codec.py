@@ -17,7 +17,7 @@ import msgspec
 
 from posthorse.rules.arguments.shape import shape_of
 from posthorse.rules.values.classes import Class, is_model
-from posthorse.rules.values.kept import Names, pack, unpack
+from posthorse.rules.values.kept import ClassNames, pack, unpack
 from posthorse.rules.values.type_mismatch import TypeMismatch
 from posthorse.rules.values.wire import carried_by, restored
 
@@ -72,7 +72,7 @@ def _msgspec_carries(annotation: object) -> bool:
     return True
 
 
-def _names(classes: Iterable[Class]) -> Names:
+def _names(classes: Iterable[Class]) -> ClassNames:
     """Name each class; add the module if two share a name."""
     counted = Counter(kind.__qualname__ for kind in classes)
     return {

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from posthorse.errors import InvalidOption
-from posthorse.rules.options.option import Place
+from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.options.table import options_at
 from posthorse.rules.other_systems import OF_OBSERVERS, OF_QUEUES, OF_SCHEDULES, advice
 from posthorse.rules.values.type_mismatch import short
 
-_OF_JOBS = options_at(Place.JOB)
+_OF_JOBS = options_at(OptionPlace.JOB)
 _CHECKS_OF_JOBS = {name: option.check for name, option in _OF_JOBS.items() if name != "kind"}
-_OF_USING = options_at(Place.USING)
+_OF_USING = options_at(OptionPlace.USING)
 _CHECKS_OF_USING = {name: option.check_of_job or option.check for name, option in _OF_USING.items()}
 
 
@@ -38,7 +38,7 @@ def checked_of_using(given: Mapping[str, object]) -> dict[str, object]:
 
 def check_names_of_on(given: Collection[str], own: Sequence[str]) -> None:
     """Raise InvalidOption for an option that `app.on` does not have; `own` are those that only observers have."""
-    known = (*own, *options_at(Place.ON))
+    known = (*own, *options_at(OptionPlace.ON))
     for name in given:
         if name not in known:
             hint = advice(name, known, elsewhere=OF_OBSERVERS, listed=f"known are {', '.join(known)}")
@@ -47,11 +47,11 @@ def check_names_of_on(given: Collection[str], own: Sequence[str]) -> None:
 
 def unknown_of_schedule(name: str) -> InvalidOption:
     """Make the error for an option that `app.schedule` does not have."""
-    if name in options_at(Place.SCHEDULED):
+    if name in options_at(OptionPlace.SCHEDULED):
         return InvalidOption(f"{name} is set on the call: app.schedule(kind.using({name}=…).bind(…), …)")
     if name in _CHECKS_OF_JOBS:
         return InvalidOption(f"{name} is set where the kind of the call is declared: @app.job({name}=…)")
-    known = options_at(Place.SCHEDULE)
+    known = options_at(OptionPlace.SCHEDULE)
     hint = advice(name, known, elsewhere=OF_SCHEDULES, listed=f"known are {', '.join(known)}")
     return InvalidOption(f"app.schedule() has no option {name!r}; {hint}")
 
@@ -61,7 +61,7 @@ def unknown_of_queue(name: object, queue: str, known: Collection[str]) -> Invali
     listed = f"known are {', '.join(known)}"
     if not isinstance(name, str):
         hint = listed
-    elif name in _CHECKS_OF_JOBS and name not in options_at(Place.QUEUE):
+    elif name in _CHECKS_OF_JOBS and name not in options_at(OptionPlace.QUEUE):
         hint = f"it is set on a kind: @app.job({name}=…)"
     else:
         hint = advice(name, known, elsewhere=OF_QUEUES, listed=listed)
@@ -69,7 +69,7 @@ def unknown_of_queue(name: object, queue: str, known: Collection[str]) -> Invali
 
 
 def _unknown_of_job(name: str) -> InvalidOption:
-    if name in options_at(Place.QUEUE):
+    if name in options_at(OptionPlace.QUEUE):
         return InvalidOption(f"{name} is set on a queue and not on a kind: app.queue(…, {name}=…)")
     hint = advice(name, _CHECKS_OF_JOBS, listed=f"known are {', '.join(_OF_JOBS)}")
     return InvalidOption(f"@app.job has no option {name!r}; {hint}")

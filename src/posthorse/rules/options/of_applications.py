@@ -10,13 +10,13 @@ from posthorse.rules.options.checks import (
     setting_span,
     setting_text,
 )
-from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.option import Option, OptionPlace
 from posthorse.rules.retention import as_keep
 
 OF_APPLICATIONS: tuple[Option, ...] = (
     Option(
         "url",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_text("url"),
         "the store: `sqlite:///folder/file.db` (four slashes for an absolute path) or "
         "`postgresql://user:password@host/database`, with `%40` for an `@`, `%2F` for a `/` and `%25` for a `%` in the "
@@ -24,46 +24,46 @@ OF_APPLICATIONS: tuple[Option, ...] = (
     ),
     Option(
         "schema",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_text("schema"),
         "PostgreSQL: the schema that holds Posthorse's tables; applications with different schemas can share a "
         "database",
     ),
     Option(
         "lease",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_span("lease"),
         "how long a runner may be silent before other workers take its jobs; at least 3 s. A slice transaction may "
         "take a third of it",
     ),
     Option(
         "heartbeat",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_span("heartbeat"),
         "how often a lease is renewed; at most half the lease. If you set only `lease`, a third of it, at most 10 s",
     ),
     Option(
         "stall",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_span("stall"),
         "how long a runner's loop may be blocked by a job before the runner is replaced",
     ),
     Option(
         "grace",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_span("grace"),
         "how long a stopping worker waits for running jobs; set the stop timeout of your service manager a little "
         "higher",
     ),
     Option(
         "poll",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_span("poll"),
         "how often an idle runner polls for jobs if no notification woke it",
     ),
     Option(
         "store_timeout",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_span("store_timeout"),
         "how long a call waits for a store that cannot be reached, or for a locked SQLite file, before it raises "
         "`ph.StoreUnreachable`; `None` is 30 s, and 5 s inside a running event loop",
@@ -71,7 +71,7 @@ OF_APPLICATIONS: tuple[Option, ...] = (
     ),
     Option(
         "release",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_text("release"),
         "the release of your application, such as a version or a commit; figures and errors name it",
         "none",
@@ -79,14 +79,14 @@ OF_APPLICATIONS: tuple[Option, ...] = (
     ),
     Option(
         "tenant_figures",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_flag("tenant_figures"),
         "whether figures are counted for each tenant, too",
         page="figures.md#what-is-counted",
     ),
     Option(
         "logs",
-        (Place.JOB, Place.SETTING),
+        (OptionPlace.JOB, OptionPlace.SETTING),
         flag("logs"),
         "whether what jobs log is stored with them",
         "True",
@@ -94,7 +94,7 @@ OF_APPLICATIONS: tuple[Option, ...] = (
     ),
     Option(
         "log_level",
-        (Place.JOB, Place.QUEUE, Place.SETTING),
+        (OptionPlace.JOB, OptionPlace.QUEUE, OptionPlace.SETTING),
         checks.checked_level,
         'the level from which lines are stored: `"DEBUG"`, `"INFO"` … or a number of `logging`',
         "INFO",
@@ -102,7 +102,7 @@ OF_APPLICATIONS: tuple[Option, ...] = (
     ),
     Option(
         "capture_print",
-        (Place.JOB, Place.SETTING),
+        (OptionPlace.JOB, OptionPlace.SETTING),
         flag("capture_print"),
         "whether what jobs print is stored with what they log",
         "False",
@@ -110,21 +110,21 @@ OF_APPLICATIONS: tuple[Option, ...] = (
     ),
     Option(
         "inherit_metadata",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_flag("inherit_metadata"),
         "whether jobs that a job enqueues get its metadata, under their own",
         page="resources.md#metadata",
     ),
     Option(
         "max_interruptions",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_count("max_interruptions"),
         "how many workers in a row may be lost while they run a job, without a committed slice in between, before the "
         "job fails",
     ),
     Option(
         "keep",
-        (Place.JOB, Place.QUEUE, Place.SETTING),
+        (OptionPlace.JOB, OptionPlace.QUEUE, OptionPlace.SETTING),
         as_keep,
         'how long jobs stay after they ended: `"7d"` for completed and cancelled ones, `"forever"`, or `ph.Keep`',
         "30d, dead letters 90d, logs 7d",
@@ -132,7 +132,7 @@ OF_APPLICATIONS: tuple[Option, ...] = (
     ),
     Option(
         "keep_events",
-        (Place.SETTING,),
+        (OptionPlace.SETTING,),
         setting_span("keep_events"),
         "how long events are kept, which are written while something watches",
         page="events.md",

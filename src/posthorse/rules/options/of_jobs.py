@@ -15,7 +15,7 @@ from posthorse.rules.options.checks import (
     wait,
     whole,
 )
-from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.option import Option, OptionPlace
 from posthorse.rules.ranges import MAX_PARTS
 from posthorse.rules.retry import as_backoff, checked_backoff, checked_errors
 from posthorse.rules.unique import checked_unique
@@ -23,49 +23,63 @@ from posthorse.rules.unique import checked_unique
 MAX_TRIES = 1000
 
 OF_JOBS: tuple[Option, ...] = (
-    Option("kind", (Place.JOB,), named("kind"), "the name under which jobs are stored", "the function's name"),
+    Option("kind", (OptionPlace.JOB,), named("kind"), "the name under which jobs are stored", "the function's name"),
     Option(
         "aliases",
-        (Place.JOB, Place.ON),
+        (OptionPlace.JOB, OptionPlace.ON),
         checks.checked_aliases,
         "earlier names; they keep old jobs runnable after a rename",
     ),
     Option(
         "queue",
-        (Place.JOB, Place.USING, Place.SCHEDULED, Place.RUN, Place.ENQUEUE),
+        (OptionPlace.JOB, OptionPlace.USING, OptionPlace.SCHEDULED, OptionPlace.RUN, OptionPlace.ENQUEUE),
         named("queue"),
         "which queue it waits in; `posthorse worker -q` chooses",
         page="queues.md",
     ),
     Option(
         "priority",
-        (Place.JOB, Place.USING, Place.SCHEDULED, Place.ON, Place.RUN, Place.ENQUEUE),
+        (
+            OptionPlace.JOB,
+            OptionPlace.USING,
+            OptionPlace.SCHEDULED,
+            OptionPlace.ON,
+            OptionPlace.RUN,
+            OptionPlace.ENQUEUE,
+        ),
         checked_priority,
         "from −100 to 100, higher first",
         page="queues.md#weights",
     ),
     Option(
         "tags",
-        (Place.JOB, Place.USING, Place.SCHEDULED, Place.RUN, Place.ENQUEUE),
+        (OptionPlace.JOB, OptionPlace.USING, OptionPlace.SCHEDULED, OptionPlace.RUN, OptionPlace.ENQUEUE),
         checks.checked_tags,
         "names to find it by",
     ),
     Option(
         "max_attempts",
-        (Place.JOB, Place.USING, Place.SCHEDULED, Place.ON, Place.RUN, Place.ENQUEUE),
+        (
+            OptionPlace.JOB,
+            OptionPlace.USING,
+            OptionPlace.SCHEDULED,
+            OptionPlace.ON,
+            OptionPlace.RUN,
+            OptionPlace.ENQUEUE,
+        ),
         whole("max_attempts", MAX_TRIES),
         "how many errors end it",
         page="retries.md",
     ),
     Option(
         "max_crashes",
-        (Place.JOB,),
+        (OptionPlace.JOB,),
         whole("max_crashes", MAX_TRIES),
         "how many times its process may die while the job runs alone in it",
     ),
     Option(
         "backoff",
-        (Place.JOB, Place.USING, Place.SCHEDULED, Place.ON),
+        (OptionPlace.JOB, OptionPlace.USING, OptionPlace.SCHEDULED, OptionPlace.ON),
         checked_backoff,
         "the wait before the next attempt: a duration (0 = at once), a list of them or "
         "`ph.Backoff(base, factor, limit, jitter)`; in a decorator also a function of the attempt and its "
@@ -76,7 +90,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "retry_on",
-        (Place.JOB, Place.ON),
+        (OptionPlace.JOB, OptionPlace.ON),
         partial(checked_errors, name="retry_on"),
         "exception classes that lead to another attempt; any other fails the job",
         "every error",
@@ -84,14 +98,14 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "give_up_on",
-        (Place.JOB, Place.ON),
+        (OptionPlace.JOB, OptionPlace.ON),
         partial(checked_errors, name="give_up_on"),
         "exception classes that fail the job at once",
         page="retries.md#which-errors-are-retried",
     ),
     Option(
         "timeout",
-        (Place.JOB, Place.USING, Place.SCHEDULED, Place.ON),
+        (OptionPlace.JOB, OptionPlace.USING, OptionPlace.SCHEDULED, OptionPlace.ON),
         span("timeout"),
         "how long an attempt may take: an async job is cancelled then, a job in a thread fails at its next slice or "
         "checkpoint",
@@ -99,35 +113,35 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "expires",
-        (Place.JOB, Place.USING, Place.SCHEDULED),
+        (OptionPlace.JOB, OptionPlace.USING, OptionPlace.SCHEDULED),
         span("expires"),
         "a job that has not started within this time after it is due is cancelled",
         page="retries.md#jobs-that-come-too-late",
     ),
     Option(
         "isolation",
-        (Place.JOB,),
+        (OptionPlace.JOB,),
         checks.checked_isolation,
         '`"process"`: each job runs in a process of its own',
         page="isolation.md",
     ),
     Option(
         "kill_after",
-        (Place.JOB,),
+        (OptionPlace.JOB,),
         span("kill_after"),
         "how long an attempt may take until its process is killed; needs `isolation`",
         page="isolation.md",
     ),
     Option(
         "max_memory",
-        (Place.JOB,),
+        (OptionPlace.JOB,),
         checks.checked_memory,
         'how much memory its processes may use, as bytes or `"512MB"`; needs `isolation`',
         page="isolation.md",
     ),
     Option(
         "trace",
-        (Place.JOB,),
+        (OptionPlace.JOB,),
         checks.checked_trace,
         'whether the first attempt continues the trace of the code that enqueues (`"child"`), or each attempt has a '
         'trace of its own that links to it (`"link"`)',
@@ -136,7 +150,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "sequence",
-        (Place.JOB, Place.USING, Place.SCHEDULED),
+        (OptionPlace.JOB, OptionPlace.USING, OptionPlace.SCHEDULED),
         as_sequence,
         "jobs with the same key run one after the other, in the order in which they were enqueued: a key, or "
         "`ph.Sequence`, which can make a key of a parameter",
@@ -145,7 +159,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "unique",
-        (Place.JOB, Place.USING, Place.SCHEDULED),
+        (OptionPlace.JOB, OptionPlace.USING, OptionPlace.SCHEDULED),
         checked_unique,
         "while an equal job has not ended, `enqueue` returns that one: `True` or `ph.Unique`",
         "False",
@@ -153,7 +167,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "shards",
-        (Place.JOB, Place.USING, Place.SCHEDULED),
+        (OptionPlace.JOB, OptionPlace.USING, OptionPlace.SCHEDULED),
         whole("shards", MAX_PARTS),
         "into how many parts its loop is cut, which run side by side",
         "one",
@@ -161,7 +175,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "delay",
-        (Place.USING, Place.ENQUEUE),
+        (OptionPlace.USING, OptionPlace.ENQUEUE),
         checks.checked_delay,
         'how long after the enqueue it may start: seconds, or "90s", "10m", "1h30m", "3d"',
         "now",
@@ -169,14 +183,14 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "run_at",
-        (Place.USING, Place.ENQUEUE),
+        (OptionPlace.USING, OptionPlace.ENQUEUE),
         checks.checked_run_at,
         "in place of `delay`, the moment from which it may start, with its time zone",
         "now",
     ),
     Option(
         "key",
-        (Place.USING, Place.ENQUEUE),
+        (OptionPlace.USING, OptionPlace.ENQUEUE),
         as_key,
         "the same key gives the same job, however often it is enqueued",
         "none",
@@ -184,7 +198,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "tenant",
-        (Place.USING, Place.SCHEDULED, Place.RUN, Place.ENQUEUE),
+        (OptionPlace.USING, OptionPlace.SCHEDULED, OptionPlace.RUN, OptionPlace.ENQUEUE),
         named("tenant"),
         "whose job it is; keys, fairness and limits can be separate for each tenant",
         "none",
@@ -192,7 +206,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "metadata",
-        (Place.USING, Place.SCHEDULED, Place.RUN, Place.ENQUEUE),
+        (OptionPlace.USING, OptionPlace.SCHEDULED, OptionPlace.RUN, OptionPlace.ENQUEUE),
         checked_metadata,
         "a small JSON object that travels with it, such as the id of a request: `ctx.metadata`, `meta.user:7`",
         "none",
@@ -200,7 +214,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "block",
-        (Place.USING,),
+        (OptionPlace.USING,),
         wait("block"),
         "how long to wait for room in a full queue before `ph.QueueFull`",
         "0",
@@ -208,7 +222,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "on_success",
-        (Place.USING,),
+        (OptionPlace.USING,),
         checks.unchecked,
         "a call, or several, whose jobs start once it has completed",
         "none",
@@ -216,7 +230,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "on_failure",
-        (Place.USING,),
+        (OptionPlace.USING,),
         checks.unchecked,
         "a call, or several, whose jobs start once it has failed for good",
         "none",
@@ -224,7 +238,7 @@ OF_JOBS: tuple[Option, ...] = (
     ),
     Option(
         "connection",
-        (Place.USING,),
+        (OptionPlace.USING,),
         checks.unchecked,
         "the job becomes part of the open transaction of this connection, of sqlite3, psycopg, asyncpg, SQLAlchemy or "
         "Django",

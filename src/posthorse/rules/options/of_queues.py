@@ -6,7 +6,7 @@ from posthorse.rules.labels import as_labels
 from posthorse.rules.limits import as_concurrency, as_rate
 from posthorse.rules.options import checks
 from posthorse.rules.options.checks import flag, span, wait, whole
-from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.option import Option, OptionPlace
 from posthorse.rules.throttle import as_throttle
 from posthorse.rules.window import as_window
 
@@ -16,35 +16,35 @@ MAX_DEPTH = 100_000_000
 OF_QUEUES: tuple[Option, ...] = (
     Option(
         "max_depth",
-        (Place.QUEUE,),
+        (OptionPlace.QUEUE,),
         whole("max_depth", MAX_DEPTH),
         "how many jobs may wait in it; beyond that `enqueue` raises `ph.QueueFull`",
         page="#full-queues",
     ),
     Option(
         "order",
-        (Place.QUEUE,),
+        (OptionPlace.QUEUE,),
         checks.checked_order,
         "`fifo`: first come, first served; `lifo`: the newest first, a stack",
     ),
     Option(
         "weight",
-        (Place.QUEUE,),
+        (OptionPlace.QUEUE,),
         whole("weight", MAX_WEIGHT),
         "its share of the work, 1 to 1000, among queues that have jobs of equal priority",
         page="#weights",
     ),
     Option(
         "max_duration",
-        (Place.QUEUE,),
+        (OptionPlace.QUEUE,),
         span("max_duration"),
         "the longest that an attempt may take, whatever its job says",
         page="#the-longest-duration",
     ),
-    Option("labels", (Place.QUEUE,), as_labels, "the labels that a worker must have to serve it", page="#labels"),
+    Option("labels", (OptionPlace.QUEUE,), as_labels, "the labels that a worker must have to serve it", page="#labels"),
     Option(
         "rate",
-        (Place.JOB, Place.QUEUE),
+        (OptionPlace.JOB, OptionPlace.QUEUE),
         as_rate,
         'how many jobs may start in a span of time, across all machines: `"100/s"`, `"10/m"` or '
         '`ph.Rate("10/s", per="tenant")`',
@@ -52,29 +52,29 @@ OF_QUEUES: tuple[Option, ...] = (
     ),
     Option(
         "concurrency",
-        (Place.JOB, Place.QUEUE),
+        (OptionPlace.JOB, OptionPlace.QUEUE),
         as_concurrency,
         'how many jobs may run at once, across all machines: `20` or `ph.Concurrency(1, per="customer_id")`',
         page="limits.md",
     ),
-    Option("fair", (Place.QUEUE,), flag("fair"), "whether its tenants take turns", page="limits.md#fair-queues"),
+    Option("fair", (OptionPlace.QUEUE,), flag("fair"), "whether its tenants take turns", page="limits.md#fair-queues"),
     Option(
         "retry_budget",
-        (Place.QUEUE,),
+        (OptionPlace.QUEUE,),
         checks.checked_retry_budget,
         'how many retries may start in a span of time, `"100/m"`; the others start later',
         page="limits.md#retry-budgets",
     ),
     Option(
         "window",
-        (Place.QUEUE,),
+        (OptionPlace.QUEUE,),
         as_window,
         'the hours of the day in which its jobs run: `"22:00-06:00 Europe/Berlin"`',
         page="#windows",
     ),
     Option(
         "throttle",
-        (Place.QUEUE,),
+        (OptionPlace.QUEUE,),
         as_throttle,
         'what must be calm before its long jobs begin their next slice: `ph.Throttle(items="500/s", load=8)`, or a '
         "function",
@@ -82,15 +82,22 @@ OF_QUEUES: tuple[Option, ...] = (
     ),
     Option(
         "ageing",
-        (Place.QUEUE,),
+        (OptionPlace.QUEUE,),
         wait("ageing"),
         "after each such wait the oldest job counts as one priority higher; 0 for never",
         page="#nothing-starves",
     ),
-    Option("paused", (Place.QUEUE,), flag("paused"), "true: none of its jobs start"),
-    Option("draining", (Place.LIVE,), flag("draining"), "true: it accepts no new jobs"),
+    Option("paused", (OptionPlace.QUEUE,), flag("paused"), "true: none of its jobs start"),
+    Option("draining", (OptionPlace.LIVE,), flag("draining"), "true: it accepts no new jobs"),
     Option(
-        "worker_count", (Place.QUEUE,), as_concurrency, "another word for `concurrency`", "none", means="concurrency"
+        "worker_count",
+        (OptionPlace.QUEUE,),
+        as_concurrency,
+        "another word for `concurrency`",
+        "none",
+        means="concurrency",
     ),
-    Option("instance_type", (Place.QUEUE,), checks.instance_type, "the label of that name", "none", means="labels"),
+    Option(
+        "instance_type", (OptionPlace.QUEUE,), checks.instance_type, "the label of that name", "none", means="labels"
+    ),
 )

@@ -6,49 +6,49 @@ from posthorse.rules.options import checks
 from posthorse.rules.options.checks import (
     named,
 )
-from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.option import Option, OptionPlace
 
 OF_SCHEDULES: tuple[Option, ...] = (
     Option(
         "name",
-        (Place.SCHEDULE,),
+        (OptionPlace.SCHEDULE,),
         named("the name of a schedule"),
         "what the schedule is called in the store and on the command line",
         is_required=True,
     ),
     Option(
         "cron",
-        (Place.SCHEDULE,),
+        (OptionPlace.SCHEDULE,),
         checks.unchecked,
         "minute, hour, day of month, month, day of week; with six fields, seconds come first",
     ),
     Option(
         "every",
-        (Place.SCHEDULE,),
+        (OptionPlace.SCHEDULE,),
         checks.unchecked,
         "in place of `cron`, an interval of a second or longer, counted from `start` or from 1970-01-01 00:00 UTC",
     ),
-    Option("at", (Place.SCHEDULE,), checks.unchecked, "in place of `cron`, one aware datetime, or several"),
+    Option("at", (OptionPlace.SCHEDULE,), checks.unchecked, "in place of `cron`, one aware datetime, or several"),
     Option(
         "tz",
-        (Place.SCHEDULE,),
+        (OptionPlace.SCHEDULE,),
         checks.unchecked,
         "the zone in which a cron expression is read and times are shown; else UTC",
     ),
-    Option("start", (Place.SCHEDULE,), checks.unchecked, "an aware datetime: no run before it"),
-    Option("end", (Place.SCHEDULE,), checks.unchecked, "an aware datetime: no run from it on"),
+    Option("start", (OptionPlace.SCHEDULE,), checks.unchecked, "an aware datetime: no run before it"),
+    Option("end", (OptionPlace.SCHEDULE,), checks.unchecked, "an aware datetime: no run from it on"),
     Option(
         "misfire",
-        (Place.SCHEDULE,),
+        (OptionPlace.SCHEDULE,),
         checks.unchecked,
         "which missed times still run: the latest (`once`, the default), none (`skip`), `all`, or as `ph.Misfire` says",
     ),
     Option(
         "overlap",
-        (Place.SCHEDULE,),
+        (OptionPlace.SCHEDULE,),
         checks.unchecked,
         "what happens at a time while an earlier run is not over: the time is skipped (`skip`, the default), gets its "
         "job (`allow`), or the earlier run is cancelled (`cancel`)",
     ),
-    Option("jitter", (Place.SCHEDULE,), checks.unchecked, "each run starts up to so much later; else 0"),
+    Option("jitter", (OptionPlace.SCHEDULE,), checks.unchecked, "each run starts up to so much later; else 0"),
 )

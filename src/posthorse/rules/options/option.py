@@ -10,7 +10,7 @@ Check = Callable[[Any], object]
 """Takes what a user gave and returns what is kept. Raises InvalidOption, or InvalidSettings for a setting."""
 
 
-class Place(Enum):
+class OptionPlace(Enum):
     """Where an option may be given."""
 
     JOB = "@app.job(…)"
@@ -34,7 +34,7 @@ class Option(NamedTuple):
     """One row of the table."""
 
     name: str
-    where: tuple[Place, ...]
+    where: tuple[OptionPlace, ...]
     check: Check
     line: str
     """What the option is: one line without a full stop, for documents, editors and `--help`."""

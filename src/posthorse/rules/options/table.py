@@ -11,14 +11,14 @@ from posthorse.rules.options.of_applications import OF_APPLICATIONS
 from posthorse.rules.options.of_jobs import OF_JOBS
 from posthorse.rules.options.of_queues import OF_QUEUES
 from posthorse.rules.options.of_schedules import OF_SCHEDULES
-from posthorse.rules.options.option import Option, Place
+from posthorse.rules.options.option import Option, OptionPlace
 
 OPTIONS: tuple[Option, ...] = (*OF_JOBS, *OF_QUEUES, *OF_SCHEDULES, *OF_APPLICATIONS)
 
 
-def options_at(place: Place) -> dict[str, Option]:
+def options_at(place: OptionPlace) -> dict[str, Option]:
     """Return the options that may be given at this place, by name."""
     return _AT[place]
 
 
-_AT = {place: {option.name: option for option in OPTIONS if place in option.where} for place in Place}
+_AT = {place: {option.name: option for option in OPTIONS if place in option.where} for place in OptionPlace}

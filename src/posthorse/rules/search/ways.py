@@ -90,7 +90,7 @@ class Plan(msgspec.Struct, frozen=True):
     range_terms: tuple[Term, ...] = ()
 
 
-class Range(msgspec.Struct, frozen=True):
+class IdRange(msgspec.Struct, frozen=True):
     """A range of ids; both ends are outside of it."""
 
     after: str = FIRST_ID
@@ -146,7 +146,7 @@ def by_time(wanted: Filter) -> Plan:
     return Plan(way, _without(wanted.terms, in_time), range_terms=tuple(in_time))
 
 
-def range_of(terms: Sequence[Term], now: int) -> Range:
+def range_of(terms: Sequence[Term], now: int) -> IdRange:
     """Return the ids of the terms of a plan, at a moment of the store's clock in microseconds."""
     after, before = FIRST_ID, LAST_ID
     for term in terms:
@@ -157,16 +157,16 @@ def range_of(terms: Sequence[Term], now: int) -> Range:
                 after = max(after, end)
             else:
                 before = min(before, end)
-    return Range(after, before)
+    return IdRange(after, before)
 
 
-def beginning_with(part: str) -> Range | None:
+def beginning_with(part: str) -> IdRange | None:
     """Return the range of the ids that begin with a text; None if no id does."""
     first, last = part + FIRST_ID[len(part) :], part + LAST_ID[len(part) :]
     if not ids.is_id(first):
         return None
     before, after = UUID(first).int - 1, UUID(last).int + 1
-    return Range(FIRST_ID if before < 0 else str(UUID(int=before)), LAST_ID if after >> 128 else str(UUID(int=after)))
+    return IdRange(FIRST_ID if before < 0 else str(UUID(int=before)), LAST_ID if after >> 128 else str(UUID(int=after)))
 
 
 def edge(item: Item, now: int, *, is_lower: bool) -> str:

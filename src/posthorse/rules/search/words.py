@@ -21,7 +21,7 @@ from posthorse.rules.wall_time import checked_instant, checked_moment
 MIN_ID_PART = 6
 """From this many characters on, the beginning or end of an id names a job."""
 
-Value = str | int | float | timedelta | datetime
+FilterValue = str | int | float | timedelta | datetime
 
 _ID_PART = re.compile(r"[0-9a-f-]+")
 _FINGERPRINT = re.compile(rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
@@ -40,7 +40,7 @@ class How(StrEnum):
 class Item(msgspec.Struct, frozen=True, order=False):
     """One value of a term, and how it must compare."""
 
-    value: Value
+    value: FilterValue
     how: How = How.IS
 
 
@@ -51,7 +51,7 @@ class Word(msgspec.Struct, frozen=True):
     needs_comparison: whether a value without `>` or `<` means nothing.
     """
 
-    read: Callable[[str, object], Value]
+    read: Callable[[str, object], FilterValue]
     takes: tuple[How, ...] = (How.IS,)
     needs_comparison: bool = False
     example: str = ""
@@ -195,7 +195,7 @@ def read_item(word: str, name: str, value: object, how: How) -> Item:
     return Item(taken.read(name, value), how)
 
 
-def text_of(value: Value) -> str:
+def text_of(value: FilterValue) -> str:
     """Write a value so that it is read back as it is."""
     if isinstance(value, timedelta):
         return _text_of_span(value)

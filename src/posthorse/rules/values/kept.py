@@ -20,7 +20,7 @@ import msgspec
 
 from posthorse.rules.values.checks import MAX_DEPTH, SCALAR_CHECKS, TOO_DEEP, fits_64_bits
 from posthorse.rules.values.classes import Class, field_names, fields_of, is_model
-from posthorse.rules.values.type_mismatch import Step, TypeMismatch, type_name
+from posthorse.rules.values.type_mismatch import PathStep, TypeMismatch, type_name
 from posthorse.rules.values.wire import PLAINER, encode, restored
 
 
@@ -47,11 +47,11 @@ def decode_kept(text: str) -> object:
     return unpack(stored) if '{"$' in text else stored
 
 
-Names = dict[Class, str]
+ClassNames = dict[Class, str]
 """The user's classes that a value may contain, with their names in the stored form."""
 
 
-def pack(value: object, names: Names | None = None) -> object:
+def pack(value: object, names: ClassNames | None = None) -> object:
     """Convert the value to parts that JSON has, and tag each other part: `{"$set":[1,2]}`, `{"$uuid":"…"}`.
 
     Depends on the exact type, because a subclass would come back as its base. Subclasses of text, numbers and dates are
@@ -60,12 +60,12 @@ def pack(value: object, names: Names | None = None) -> object:
     return _packed(value, names or {}, 0)
 
 
-def unpack(stored: object, names: Names | None = None) -> object:
+def unpack(stored: object, names: ClassNames | None = None) -> object:
     """Rebuild what was packed; build only basic classes and those in `names`."""
     return _unpacked(stored, {name: kind for kind, name in (names or {}).items()})
 
 
-def _packed(value: object, names: Names, depth: int) -> object:
+def _packed(value: object, names: ClassNames, depth: int) -> object:
     kind = type(value)
     if _is_plain_scalar(value):
         return value
@@ -102,7 +102,7 @@ def _is_plain_scalar(value: object) -> bool:
     return value is None or kind is str or kind is bool
 
 
-def _packed_items(items: list[object], names: Names, depth: int) -> list[object]:
+def _packed_items(items: list[object], names: ClassNames, depth: int) -> list[object]:
     # A set of a hundred thousand ids is written at every slice, so a set of plain values is not walked.
     kinds = set(map(type, items))
     if kinds == {str}:
@@ -114,14 +114,14 @@ def _packed_items(items: list[object], names: Names, depth: int) -> list[object]
     return [_packed_under(TypeMismatch.in_item, place, item, names, depth) for place, item in enumerate(items)]
 
 
-def _packed_set(items: set[Any], names: Names, depth: int) -> list[object]:
+def _packed_set(items: set[Any], names: ClassNames, depth: int) -> list[object]:
     """Sort, so that equal sets give equal text in every process."""
     if set(map(type, items)) in ({str}, {int}):
         return _packed_items(sorted(items), names, depth)
     return sorted(_packed_items(list(items), names, depth), key=encode)
 
 
-def _packed_dict(mapping: dict[object, object], names: Names, depth: int) -> object:
+def _packed_dict(mapping: dict[object, object], names: ClassNames, depth: int) -> object:
     kind = type(mapping)
     if kind is dict and all(type(key) is str and not key.startswith("$") for key in mapping):
         return {key: _packed_under(TypeMismatch.in_item, key, item, names, depth) for key, item in mapping.items()}
@@ -145,7 +145,7 @@ def _factory_of(mapping: object) -> str | None:
     raise TypeMismatch(f"must be a defaultdict of {', '.join(_FACTORIES)}; other factories do not travel", mapping)
 
 
-def _packed_object(value: object, names: Names, depth: int) -> object:
+def _packed_object(value: object, names: ClassNames, depth: int) -> object:
     name = names[type(value)]
     if isinstance(value, Flag):
         return {"$flag": [name, value.value]}
@@ -160,7 +160,7 @@ def _packed_object(value: object, names: Names, depth: int) -> object:
     return {"$object": [name, fields]}
 
 
-def _packed_under(step: Step, key: object, item: object, names: Names, depth: int) -> object:
+def _packed_under(step: PathStep, key: object, item: object, names: ClassNames, depth: int) -> object:
     try:
         return _packed(item, names, depth + 1)
     except TypeMismatch as mismatch:

@@ -15,7 +15,7 @@ import msgspec
 
 from posthorse.rules.values.checks import MAX_DEPTH, SCALAR_CHECKS, TOO_DEEP
 from posthorse.rules.values.classes import Model, field_names, fields_of, is_model
-from posthorse.rules.values.type_mismatch import Step, TypeMismatch
+from posthorse.rules.values.type_mismatch import PathStep, TypeMismatch
 from posthorse.rules.values.wire import encode, restored, too_large
 
 
@@ -69,7 +69,7 @@ def _check_by_value(value: object, depth: int) -> None:
     return None
 
 
-def _parts(value: object) -> tuple[Step, Iterable[tuple[object, object]]]:
+def _parts(value: object) -> tuple[PathStep, Iterable[tuple[object, object]]]:
     if isinstance(value, dict):
         mapping = cast("dict[object, object]", value)
         _check_keys(mapping)

@@ -49,7 +49,7 @@ class NotOfType(TypeMismatch):
         super().__init__(f"must be {expected}", value)
 
 
-Step = Callable[[TypeMismatch, object], TypeMismatch]
+PathStep = Callable[[TypeMismatch, object], TypeMismatch]
 """How a mismatch adds a step to its path: one of the methods above."""
 
 

@@ -25,7 +25,7 @@ START = "posthorse worker --app MODULE:APP"
 """The command that starts a worker of an application whose name is not known."""
 
 
-class Server(msgspec.Struct, frozen=True):
+class ServingRunner(msgspec.Struct, frozen=True):
     """A registered runner: what it serves, and how busy it is, or was at its last heartbeat."""
 
     id: str
@@ -127,7 +127,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     job: Status
     now: datetime
     settings: QueueSettings = DEFAULTS
-    servers: Sequence[Server] = ()
+    servers: Sequence[ServingRunner] = ()
     gates: Sequence[GateFacts] = ()
     ahead: Ahead | None = None
     holding: Holding | None = None

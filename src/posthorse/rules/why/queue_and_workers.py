@@ -9,7 +9,7 @@ from shlex import quote
 from posthorse.rules.durations import as_text
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.why.answer import Code, Estimate, Reason
-from posthorse.rules.why.facts import MAX_NAMED, START, Facts, Server
+from posthorse.rules.why.facts import MAX_NAMED, START, Facts, ServingRunner
 from posthorse.rules.why.words import at_moment, listed, micros, workers_of
 
 
@@ -44,7 +44,7 @@ def outside_window(facts: Facts) -> Reason:
 
 
 def why_unserved(
-    kind: str, queue: str, settings: QueueSettings, servers: Sequence[Server], start: str = START
+    kind: str, queue: str, settings: QueueSettings, servers: Sequence[ServingRunner], start: str = START
 ) -> Reason | None:
     """Return why no living worker would take jobs of a queue and kind; None if one would.
 
@@ -122,7 +122,7 @@ def _fitting(start: str, settings: QueueSettings) -> str:
     return start + "".join(f" --label {quote(f'{name}={value}')}" for name, value in labels)
 
 
-def taking(facts: Facts) -> list[Server]:
+def taking(facts: Facts) -> list[ServingRunner]:
     """Return the workers that would take the job."""
     job = facts.job
     return [

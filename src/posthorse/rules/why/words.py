@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from posthorse.rules.job import Status
-from posthorse.rules.why.facts import MAX_COUNTED, MAX_NAMED, Server
+from posthorse.rules.why.facts import MAX_COUNTED, MAX_NAMED, ServingRunner
 
 
 def micros(at: datetime) -> int:
@@ -37,7 +37,7 @@ def progress_of(job: Status) -> str:
     return f", {done:,} items done" if done else ""
 
 
-def workers_of(servers: Iterable[Server]) -> list[str]:
+def workers_of(servers: Iterable[ServingRunner]) -> list[str]:
     """Return the first few names of workers, each once."""
     return sorted({server.worker for server in servers})[:MAX_NAMED]
 

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from posthorse.rules.condition_changes import Change, jobs_behind, queues_late, schedules_unattended
+from posthorse.rules.condition_changes import ConditionChange, jobs_behind, queues_late, schedules_unattended
 from posthorse.rules.conditions import (
+    ConditionRule,
     IncidentRule,
     JobBehindRule,
+    LaneWait,
     LongJob,
     QueueLateRule,
-    Rule,
     ScheduleSeen,
-    Wait,
 )
 from posthorse.rules.incidents import Incident
 from posthorse.rules.job import Lane, NewJob
@@ -31,18 +31,18 @@ from posthorse.store.operations.store_facts import now
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
 
 
-class Found(NamedTuple):
+class FoundConditions(NamedTuple):
     """What a look found to report, and which observers are new. `now` is on the store's clock."""
 
-    changes: Sequence[Change]
+    changes: Sequence[ConditionChange]
     incidents: Sequence[tuple[str, Incident]]
     """Each with the name of its observer."""
-    new: Sequence[Rule]
+    new: Sequence[ConditionRule]
     now: int
 
 
 OPEN_CONDITIONS = TypedQuery("open_conditions", tuple[str, str, int])
-QUEUE_WAITS = TypedQuery("queue_waits", Wait)
+QUEUE_WAITS = TypedQuery("queue_waits", LaneWait)
 RUNNING_JOBS = TypedQuery("running_jobs", LongJob)
 IDLE_JOBS = TypedQuery("idle_jobs", LongJob)
 BEGIN_CONDITION = TypedQuery("begin_condition", tuple[int])
@@ -55,7 +55,7 @@ _decode_policies = msgspec.json.Decoder(Policies).decode
 
 
 @operation
-def look_at_conditions(rules: Sequence[Rule]) -> QuerySteps[Found]:
+def look_at_conditions(rules: Sequence[ConditionRule]) -> QuerySteps[FoundConditions]:
     """Return what must be reported. The state of each sort is read once, and only if a rule asks for it."""
     moment = yield from now()
     rows = yield from OPEN_CONDITIONS([(rule.name,) for rule in rules])
@@ -63,7 +63,7 @@ def look_at_conditions(rules: Sequence[Rule]) -> QuerySteps[Found]:
     for name, subject, since in rows:
         reported.setdefault(name, {})[subject] = since
     known = [rule for rule in rules if rule.name in reported]
-    changes: list[Change] = []
+    changes: list[ConditionChange] = []
     found: list[tuple[str, Incident]] = []
     changes += yield from _late([rule for rule in known if isinstance(rule, QueueLateRule)], reported, moment)
     changes += yield from _behind([rule for rule in known if isinstance(rule, JobBehindRule)], reported, moment)
@@ -72,12 +72,12 @@ def look_at_conditions(rules: Sequence[Rule]) -> QuerySteps[Found]:
         found += [(rule.name, incident) for incident in (yield from incidents.untold(rule.name, rule.incident))]
     missed = [rule for rule in of_incidents if rule.incident == "schedule_missed"]
     changes += yield from _unattended(missed, reported, moment)
-    return Found(changes, found, [rule for rule in rules if rule.name not in reported], moment)
+    return FoundConditions(changes, found, [rule for rule in rules if rule.name not in reported], moment)
 
 
 @creating_no_work
 @operation
-def enter_observer(rule: Rule) -> QuerySteps[None]:
+def enter_observer(rule: ConditionRule) -> QuerySteps[None]:
     """Enter a new observer; it hears of conditions that hold, and not of incidents before."""
     entered = yield from ENTER_OBSERVER(name=rule.name)
     if entered and isinstance(rule, IncidentRule):
@@ -86,7 +86,7 @@ def enter_observer(rule: Rule) -> QuerySteps[None]:
 
 @operation
 def report_change(
-    change: Change,
+    change: ConditionChange,
     job: NewJob | None,
     *,
     lanes: Mapping[Lane, int],
@@ -134,11 +134,11 @@ def report_incident(
 _Reported = Mapping[str, Mapping[str, int]]
 
 
-def _open(reported: _Reported, rule: Rule) -> Mapping[str, int]:
+def _open(reported: _Reported, rule: ConditionRule) -> Mapping[str, int]:
     return {subject: since for subject, since in reported[rule.name].items() if subject}
 
 
-def _late(rules: Sequence[QueueLateRule], reported: _Reported, moment: int) -> QuerySteps[list[Change]]:
+def _late(rules: Sequence[QueueLateRule], reported: _Reported, moment: int) -> QuerySteps[list[ConditionChange]]:
     if not rules:
         return []
     waits = yield from QUEUE_WAITS()
@@ -146,7 +146,7 @@ def _late(rules: Sequence[QueueLateRule], reported: _Reported, moment: int) -> Q
     return [change for rule in rules for change in queues_late(rule, waits, _open(reported, rule), looked)]
 
 
-def _behind(rules: Sequence[JobBehindRule], reported: _Reported, moment: int) -> QuerySteps[list[Change]]:
+def _behind(rules: Sequence[JobBehindRule], reported: _Reported, moment: int) -> QuerySteps[list[ConditionChange]]:
     if not rules:
         return []
     running = yield from RUNNING_JOBS()
@@ -158,7 +158,7 @@ def _behind(rules: Sequence[JobBehindRule], reported: _Reported, moment: int) ->
     return [change for rule in rules for change in jobs_behind(rule, jobs, open[rule.name], moment)]
 
 
-def _unattended(rules: Sequence[IncidentRule], reported: _Reported, moment: int) -> QuerySteps[list[Change]]:
+def _unattended(rules: Sequence[IncidentRule], reported: _Reported, moment: int) -> QuerySteps[list[ConditionChange]]:
     if not rules:
         return []
     seen: list[ScheduleSeen] = []

@@ -2,8 +2,8 @@
 
 Four statements can write a final state: `complete`, `settle`, `cancel_job` and `end_parent`. They are called in this
 module alone, and what they ended goes to `_follow` in the same commit. So what must follow an end is one function,
-named in STEPS for each state that it follows, or in STEPS_OF_AWAITED if others wait for that end. A state without steps
-costs a look. A retry is not an end, and neither is a discard, because the job was over before.
+named in END_STEPS for each state that it follows, or in STEPS_OF_AWAITED if others wait for that end. A state without
+steps costs a look. A retry is not an end, and neither is a discard, because the job was over before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class JobEnd(NamedTuple):
     awaited: Sequence[str] = ()
 
 
-class Written(NamedTuple):
+class CompletionReply(NamedTuple):
     """The reply to results: the jobs that had no lease, and whether ends were noted, to be counted."""
 
     refused: list[str]
@@ -51,11 +51,13 @@ ALREADY_ENDED = TypedQuery("already_ended", tuple[str, int | None])
 _CANCEL_JOB = TypedQuery("cancel_job", tuple[int, int | None, int])
 _END_PARENT = TypedQuery("end_parent", tuple[int, int])
 
-Step = Callable[[JobEnd], QuerySteps[None]]
+EndStep = Callable[[JobEnd], QuerySteps[None]]
 """What follows ends, as a part of the operation that ended the jobs: if it fails, the jobs are not over."""
 
 
-def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]], told: Told = NOTHING) -> QuerySteps[Written]:
+def complete(
+    runner: str, epoch: int, results: Sequence[tuple[str, str]], told: Told = NOTHING
+) -> QuerySteps[CompletionReply]:
     """Write results of a runner's attempts (job, JSON) that still have their lease."""
     rows = yield from _COMPLETE(results, epoch=epoch, runner=runner)
     [(ended, written, now, may_be_awaited)] = rows
@@ -78,7 +80,7 @@ def complete(runner: str, epoch: int, results: Sequence[tuple[str, str]], told: 
         jobs = tuple(jobs)
         awaited = yield from awaited_among(jobs)
     yield from _follow(jobs, State.COMPLETED, was=State.PROCESSING, rows=rows, awaited=awaited)
-    return Written(refused, bool(awaited))
+    return CompletionReply(refused, bool(awaited))
 
 
 def settle(rows: Sequence[Row], states: Mapping[str, State]) -> QuerySteps[None]:
@@ -123,7 +125,7 @@ def _follow(
     jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row], awaited: Sequence[str] = ()
 ) -> QuerySteps[None]:
     """Take the steps that follow an end, in order."""
-    steps = STEPS[state]
+    steps = END_STEPS[state]
     if awaited:
         steps = (*steps, *STEPS_OF_AWAITED)
     if steps:
@@ -151,12 +153,12 @@ def _note_awaited(ended: JobEnd) -> QuerySteps[None]:
     yield from note([NotedEnd(job, ended.state.value) for job in ended.awaited])
 
 
-STEPS: Mapping[State, Sequence[Step]] = {
+END_STEPS: Mapping[State, Sequence[EndStep]] = {
     State.COMPLETED: (),
     State.FAILED: (),
     State.CANCELLED: (_drop_requests, _count_cancelled),
 }
 """What follows which ends. A request that came too late for another end is left to the sweep, and a retry drops it."""
 
-STEPS_OF_AWAITED: Sequence[Step] = (_note_awaited,)
+STEPS_OF_AWAITED: Sequence[EndStep] = (_note_awaited,)
 """What follows the ends of jobs that others wait for, whatever the state."""

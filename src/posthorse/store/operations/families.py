@@ -58,7 +58,7 @@ class Needs(NamedTuple):
     barred: Mapping[str, tuple[str, State]]
 
 
-class Terms(NamedTuple):
+class FamilyTerms(NamedTuple):
     """With what a family enters the store; see `submit.enqueue`."""
 
     lanes: Mapping[Lane, int]
@@ -68,7 +68,7 @@ class Terms(NamedTuple):
     told: Kinds = NO_KINDS
 
 
-def submit_family(family: NewFamily, terms: Terms) -> Operation[list[SubmitResult]]:
+def submit_family(family: NewFamily, terms: FamilyTerms) -> Operation[list[SubmitResult]]:
     """Write a family, all of it or nothing; return results in the order of its jobs.
 
     If a key or an identity matches an earlier job, that job is answered, and what would have been its children, or
@@ -79,7 +79,7 @@ def submit_family(family: NewFamily, terms: Terms) -> Operation[list[SubmitResul
     return Operation(partial(submitting, packed, terms))
 
 
-def add_children(attempt: Fence, family: NewFamily, terms: Terms) -> Operation[list[SubmitResult] | None]:
+def add_children(attempt: Fence, family: NewFamily, terms: FamilyTerms) -> Operation[list[SubmitResult] | None]:
     """Write new children of a running job, or of its parent, as `submit_family` does; None if its lease has ended.
 
     Their parents are not over before them. It is not repeatable: run again, it would count them twice.
@@ -88,14 +88,14 @@ def add_children(attempt: Fence, family: NewFamily, terms: Terms) -> Operation[l
     return Operation(partial(adding_children, attempt, packed, terms), is_repeatable=False)
 
 
-def adding_children(attempt: Fence, family: NewFamily, terms: Terms) -> QuerySteps[list[SubmitResult] | None]:
+def adding_children(attempt: Fence, family: NewFamily, terms: FamilyTerms) -> QuerySteps[list[SubmitResult] | None]:
     """Write new children whose arguments are packed, as a part of other operations, such as a slice."""
     if not (yield from HOLD_LEASE(**attempt._asdict())):
         return None
     return (yield from submitting(family, terms))
 
 
-def submitting(family: NewFamily, terms: Terms) -> QuerySteps[list[SubmitResult]]:
+def submitting(family: NewFamily, terms: FamilyTerms) -> QuerySteps[list[SubmitResult]]:
     """Write a family whose arguments are packed, as a part of other operations."""
     earlier, fresh = yield from without_known(family.jobs, terms.packing)
     new = _without_families_of(earlier, fresh, family.edges)
@@ -194,7 +194,7 @@ def _joins(new: Mapping[str, NewJob], parents: frozenset[str], needs: Needs, chi
     return rows
 
 
-def _insert(new: Mapping[str, NewJob], parents: frozenset[str], needs: Needs, terms: Terms) -> QuerySteps[None]:
+def _insert(new: Mapping[str, NewJob], parents: frozenset[str], needs: Needs, terms: FamilyTerms) -> QuerySteps[None]:
     needed = {edge.job for edge in needs.edges}
     made_at = ids.milliseconds_of(next(iter(new)))
     for portion in portions([*new.values()]):

@@ -22,7 +22,7 @@ KEEPS_ASKED = ("pause", "cancel")
 """Requests that hold for the family also after its children were asked: nothing of it is lined up."""
 
 
-class Steered(NamedTuple):
+class SteeredFamily(NamedTuple):
     """A family to which something is done: what, and after which child."""
 
     job: str
@@ -30,7 +30,7 @@ class Steered(NamedTuple):
     walked: str
 
 
-STEERED_FAMILY = TypedQuery("steered_family", Steered)
+STEERED_FAMILY = TypedQuery("steered_family", SteeredFamily)
 CHILDREN_OF = TypedQuery("children_of", tuple[str, str])
 WALK_ON = TypedQuery("walk_on", tuple[str])
 

@@ -20,8 +20,8 @@ from posthorse.rules.search.ways import (
     FIRST_ID,
     LAST_ID,
     MAX_LANES,
+    IdRange,
     Plan,
-    Range,
     Way,
     by_parking,
     by_time,
@@ -83,7 +83,7 @@ class Route(NamedTuple):
 
     plan: Plan
     lanes: Sequence[int]
-    range: Range
+    range: IdRange
     now: int
 
 
@@ -147,7 +147,7 @@ def tally(on: Route, *, after: Position | None, window: int) -> QuerySteps[PartC
 
 
 @operation
-def newest_ids(within: Range, limit: int) -> QuerySteps[list[str]]:
+def newest_ids(within: IdRange, limit: int) -> QuerySteps[list[str]]:
     """Return the ids of the newest jobs in a range of ids, newest first."""
     on = Route(Plan(Way.TIME), (), within, 0)
     found = yield from look(on, after=None, window=limit + 1, limit=limit).start()

@@ -23,7 +23,7 @@ from posthorse.store.base import (
     single_operation,
 )
 from posthorse.store.operations import ends
-from posthorse.store.operations.ends import Written
+from posthorse.store.operations.ends import CompletionReply
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.lanes import lane_id
 from posthorse.store.operations.moves import PARKED_STATES, do_as_asked
@@ -80,7 +80,7 @@ RUNNER_ON_LIST = TypedQuery("runner_on_list", tuple[str, int])
 
 @creating_no_work
 @operation
-def complete(runner: str, completions: Sequence[Completion], told: Told = NOTHING) -> QuerySteps[Written]:
+def complete(runner: str, completions: Sequence[Completion], told: Told = NOTHING) -> QuerySteps[CompletionReply]:
     """Write results of a runner's attempts that still have their lease.
 
     told: what the stream hears of those that have it, if it is watched.
@@ -92,7 +92,7 @@ def complete(runner: str, completions: Sequence[Completion], told: Told = NOTHIN
         written = yield from ends.complete(runner, epoch, results, told)
         refused += written.refused
         has_noted = has_noted or written.has_noted
-    return Written(refused, has_noted)
+    return CompletionReply(refused, has_noted)
 
 
 def settle(settlement: Settlement) -> Operation[bool]:

@@ -19,7 +19,7 @@ Entry = tuple[str, str, str]
 _MAX_LOOKS = 20
 
 
-class Wanted(NamedTuple):
+class KeyEntry(NamedTuple):
     """An entry that a new job takes; `span` is how long it counts, in microseconds."""
 
     tenant: str
@@ -51,15 +51,15 @@ FORGET_KEYS = TypedQuery("forget_keys", tuple[int])
 
 
 def take(
-    wanted: Sequence[Wanted], *, look: TypedQuery[tuple[str, str, str, str, str, int]]
-) -> QuerySteps[tuple[list[Wanted], dict[Entry, Owner]]]:
+    wanted: Sequence[KeyEntry], *, look: TypedQuery[tuple[str, str, str, str, str, int]]
+) -> QuerySteps[tuple[list[KeyEntry], dict[Entry, Owner]]]:
     """Take the entries that are free; return those that were already taken, and the owners.
 
     With LOCK_KEYS no other process can hand these over until the end of the transaction.
     """
     # Lock first and read afterwards, in a later statement: otherwise what another process enqueues at this moment would
     # be invisible, and would look as if it had been deleted.
-    late: list[Wanted] = []
+    late: list[KeyEntry] = []
     held: dict[Entry, Owner] = {}
     left = sorted(wanted, key=lambda one: one.entry)  # one order prevents deadlock
     for _ in range(_MAX_LOOKS):
@@ -77,7 +77,7 @@ def take(
     raise StoreError(f"the key {left[0].key!r} is neither free nor anybody's; run `posthorse doctor`")
 
 
-def hand_over(heirs: Sequence[Wanted]) -> QuerySteps[None]:
+def hand_over(heirs: Sequence[KeyEntry]) -> QuerySteps[None]:
     """Assign locked entries to other jobs."""
     if heirs:
         yield query_rows("hand_over_keys", heirs)
@@ -102,10 +102,10 @@ def take_keys(jobs: Sequence[NewJob]) -> QuerySteps[dict[str, str]]:
     return earlier
 
 
-def wanted_key(job: NewJob) -> Wanted:
+def wanted_key(job: NewJob) -> KeyEntry:
     """Return the entry of a job with a key."""
     scope, key = stored_key(job.lane.kind if job.key_scope is None else job.key_scope, cast("str", job.key))
-    return Wanted(job.tenant or "", scope, key, job.id, cast("str", job.fingerprint), job.key_span)
+    return KeyEntry(job.tenant or "", scope, key, job.id, cast("str", job.fingerprint), job.key_span)
 
 
 @creating_no_work
@@ -115,7 +115,7 @@ def forget_expired_keys(limit: int) -> QuerySteps[int]:
     return len((yield from FORGET_KEYS(limit=limit)))
 
 
-def _succeed(outlived: Sequence[Wanted]) -> QuerySteps[dict[Entry, Owner]]:
+def _succeed(outlived: Sequence[KeyEntry]) -> QuerySteps[dict[Entry, Owner]]:
     """Take expired keys, unless another process was faster; return their owners."""
     late, held = yield from take(outlived, look=LOCK_KEYS)
     heirs = {one.entry: one for one in reversed(late) if held[one.entry].is_over}

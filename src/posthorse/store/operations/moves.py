@@ -20,8 +20,8 @@ from posthorse.store.operations.recording import record
 from posthorse.store.operations.unique import claim_identity_again
 from posthorse.store.operations.waiting import (
     LOCK_JOBS,
-    Change,
     Family,
+    JoinChange,
     barring,
     count,
     go_on_if_done,
@@ -198,7 +198,7 @@ def _tell_family(job: str, family: Family, action: Action, was: State, target: S
         if action is Action.RETRY:
             yield from open_again(parent.job, failed=was is State.FAILED)
         elif was is State.FAILED:
-            yield from count({parent.job: Change(failed=-1)})
+            yield from count({parent.job: JoinChange(failed=-1)})
     if own is None:
         return target
     if action is Action.RETRY and own.skipped:

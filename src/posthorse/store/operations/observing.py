@@ -8,7 +8,7 @@ from typing import NamedTuple
 from posthorse.rules.job import Lane, NewJob
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queue_depth import Gauge
-from posthorse.rules.watched import NO_KINDS, Kinds, Wanted
+from posthorse.rules.watched import NO_KINDS, Interest, Kinds
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query
 from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
 from posthorse.store.operations.telling import watch
@@ -37,7 +37,7 @@ def places_of(readers: Sequence[str]) -> QuerySteps[dict[str, Stored]]:
 
 
 @operation
-def keep_watching(reader: str, watcher: str, wanted: Wanted, life: str, *, seconds: float) -> QuerySteps[bool]:
+def keep_watching(reader: str, watcher: str, wanted: Interest, life: str, *, seconds: float) -> QuerySteps[bool]:
     """Watch for a durable reader for so many seconds; return whether one of its watches held until now.
 
     If none did, events may not have been written for it. That is noted in the same commit, and stays noted until the

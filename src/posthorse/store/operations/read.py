@@ -9,7 +9,7 @@ import msgspec
 
 from posthorse.rules.job import State
 from posthorse.rules.namesakes import split_places
-from posthorse.rules.timeline import Evidence, Facts
+from posthorse.rules.timeline import Evidence, StoredFacts
 from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
 from posthorse.store.operations.one_job import ARGUMENTS
 
@@ -91,12 +91,12 @@ class TimelineRow(NamedTuple):
 class StoredTimeline(NamedTuple):
     """What the timeline of a job is told from. `options` are its own, as stored."""
 
-    facts: Facts
+    facts: StoredFacts
     evidence: Sequence[Evidence]
     options: str | None
 
 
-class Pulse(NamedTuple):
+class ChangeMarks(NamedTuple):
     """What changes with every event of a job (its version, and the epoch of its lease), and with every checkpoint."""
 
     version: int
@@ -172,7 +172,7 @@ OUTCOME = TypedQuery("outcome", OutcomeRow)
 OVER = TypedQuery("over", tuple[str])
 EVENTS = TypedQuery("events", Evidence)
 TIMELINE = TypedQuery("timeline", TimelineRow)
-PULSE = TypedQuery("pulse", Pulse)
+PULSE = TypedQuery("pulse", ChangeMarks)
 WORKERS = TypedQuery("workers", StoredRunner)
 DEPTHS = TypedQuery("depths", Depth)
 PARKED_COUNTS = TypedQuery("parked_counts", tuple[str, int])
@@ -216,13 +216,13 @@ def timeline(job_id: str, *, after: int = 0) -> QuerySteps[StoredTimeline | None
     if not rows:
         return None
     row = rows[0]
-    facts = Facts(job_id, *row[:7], row.claimed_at, row.worker)
+    facts = StoredFacts(job_id, *row[:7], row.claimed_at, row.worker)
     evidence = [Evidence(each.number, each.at or 0, each.name or "", each.detail) for each in rows if each.number]
     return StoredTimeline(facts, evidence, row.options)
 
 
 @single_operation
-def pulse(job_id: str) -> QuerySteps[Pulse | None]:
+def pulse(job_id: str) -> QuerySteps[ChangeMarks | None]:
     """Return what changes when something happens to a job; None if there is no such job."""
     rows = yield from PULSE(job=job_id)
     return rows[0] if rows else None

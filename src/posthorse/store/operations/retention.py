@@ -31,7 +31,7 @@ FIRST = ids.first_of(0)
 _decode_words = msgspec.json.Decoder(dict[str, object]).decode
 _decode_declaration = msgspec.json.Decoder(Declaration).decode
 
-Scope = tuple[str, str]
+DeclaredFor = tuple[str, str]
 """Of whom something is declared: `application`, `kind` or `queue`, and the name."""
 
 
@@ -47,7 +47,7 @@ class OldJob(NamedTuple):
     has_logs: int
 
 
-class Page(NamedTuple):
+class JobsByAge(NamedTuple):
     """The next jobs by age, and what is declared; `now` is on the store's clock, in microseconds."""
 
     now: int
@@ -58,7 +58,7 @@ class Page(NamedTuple):
 class Changed(NamedTuple):
     """What a declaration changes; `oldest` is the age of the oldest job, in microseconds."""
 
-    declarations: Mapping[Scope, Declaration]
+    declarations: Mapping[DeclaredFor, Declaration]
     oldest: int
 
 
@@ -69,7 +69,7 @@ class Going(NamedTuple):
     finished_at: int
 
 
-class Identity(NamedTuple):
+class IdentityEntry(NamedTuple):
     """The entry of an identity, and the job that has it."""
 
     tenant: str
@@ -88,7 +88,7 @@ IDENTITIES = TypedQuery("identities", tuple[str, str, str, str, int])
 
 
 @operation
-def changes_of_retention(said: Mapping[Scope, Keep]) -> QuerySteps[Changed]:
+def changes_of_retention(said: Mapping[DeclaredFor, Keep]) -> QuerySteps[Changed]:
     """Return what must be stored of what code declares for its application, kinds and queues."""
     moment = yield from now()
     stored = yield from _declarations()
@@ -102,14 +102,14 @@ def changes_of_retention(said: Mapping[Scope, Keep]) -> QuerySteps[Changed]:
 
 @creating_no_work
 @single_operation
-def declare_retention(declarations: Mapping[Scope, Declaration]) -> QuerySteps[None]:
+def declare_retention(declarations: Mapping[DeclaredFor, Declaration]) -> QuerySteps[None]:
     """Store declarations. If two processes declare at the same moment, the last one counts."""
     rows = [(*scope, msgspec.json.encode(one).decode()) for scope, one in sorted(declarations.items())]
     yield query_rows("declare_keeps", rows)
 
 
 @operation
-def old_jobs(*, after: str, limit: int, older_than: int = 0) -> QuerySteps[Page]:
+def old_jobs(*, after: str, limit: int, older_than: int = 0) -> QuerySteps[JobsByAge]:
     """Return the next jobs that retention could concern, by id; those that are younger than `older_than` are left out.
 
     The page is shorter than `limit` only at the end.
@@ -118,9 +118,9 @@ def old_jobs(*, after: str, limit: int, older_than: int = 0) -> QuerySteps[Page]
     retention = yield from _retention()
     span = max(retention.shortest(moment), older_than)
     if span > moment:  # also for ever
-        return Page(moment, retention, [])
+        return JobsByAge(moment, retention, [])
     before = ids.first_of(moment - int(span))
-    return Page(moment, retention, (yield from OLD_JOBS(after=after, before=before, gone=GONE, limit=limit)))
+    return JobsByAge(moment, retention, (yield from OLD_JOBS(after=after, before=before, gone=GONE, limit=limit)))
 
 
 @creating_no_work
@@ -155,16 +155,16 @@ def note_forgotten(job: str) -> QuerySteps[None]:
 
 
 @operation
-def identities(after: Identity | None, limit: int) -> QuerySteps[list[tuple[Identity, bool]]]:
+def identities(after: IdentityEntry | None, limit: int) -> QuerySteps[list[tuple[IdentityEntry, bool]]]:
     """Return the next identities, in order, and whether their job no longer exists."""
     tenant, scope, key, _ = after or ("", "", "", "")
     found = yield from IDENTITIES(tenant=tenant, scope=scope, key=key, limit=limit)
-    return [(Identity(*entry), bool(is_orphaned)) for *entry, is_orphaned in found]
+    return [(IdentityEntry(*entry), bool(is_orphaned)) for *entry, is_orphaned in found]
 
 
 @creating_no_work
 @operation
-def forget_identities(orphaned: Sequence[Identity]) -> QuerySteps[None]:
+def forget_identities(orphaned: Sequence[IdentityEntry]) -> QuerySteps[None]:
     """Remove identities, unless a new job took them meanwhile."""
     yield query_rows("forget_identities", orphaned)
 
@@ -199,5 +199,5 @@ def _retention() -> QuerySteps[Retention]:
     return Retention(by_scope["application"].get(""), by_scope["kind"], by_scope["queue"], live)
 
 
-def _declarations() -> QuerySteps[dict[Scope, Declaration]]:
+def _declarations() -> QuerySteps[dict[DeclaredFor, Declaration]]:
     return {(scope, name): _decode_declaration(words) for scope, name, words in (yield from KEEPS())}

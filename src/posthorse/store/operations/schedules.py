@@ -17,7 +17,7 @@ from posthorse.rules.job import Lane, NewJob, State
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queue_depth import Gauge
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, at_instant, job_at
-from posthorse.rules.store_events import Steered, StoreEventName
+from posthorse.rules.store_events import SteeredSchedule, StoreEventName
 from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
 from posthorse.store.operations import store_facts
@@ -252,7 +252,7 @@ def steer(declared: Declared, action: Literal["pause", "resume"]) -> QuerySteps[
         yield query_rows("declare_schedules", [_as_row(declared)], attended=False)
         yield from STEERING[action](name=declared.name)
     told: StoreEventName = "schedule_paused" if action == "pause" else "schedule_resumed"
-    yield from tell_of_store(told, Steered(schedule=declared.name))
+    yield from tell_of_store(told, SteeredSchedule(schedule=declared.name))
 
 
 @operation

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from posthorse.clock import SECOND
-from posthorse.rules.stream_cursor import Cursor, Kept, Place
+from posthorse.rules.stream_cursor import Kept, StreamCursor, StreamPlace
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query
 from posthorse.store.operations.store_facts import now
 from posthorse.store.operations.telling import LIFE, MAX_TICK
@@ -44,16 +44,16 @@ class StreamState(NamedTuple):
     """Whether the last tick is of another server, so that the stream begins anew."""
 
     @property
-    def newest(self) -> Cursor:
+    def newest(self) -> StreamCursor:
         """What comes next."""
-        return Cursor(self.life or "", self.kept.newest, self.newest_mark)
+        return StreamCursor(self.life or "", self.kept.newest, self.newest_mark)
 
     @property
     def kept(self) -> Kept:
         """Which places can be read. The oldest tick only bounds the one after it."""
         if self.newest_tick:
-            return Kept(Place(self.oldest_tick + 1), Place(self.newest_tick + 1))
-        return Kept(Place(0, self.oldest_place), Place(0, self.newest_place + 1))
+            return Kept(StreamPlace(self.oldest_tick + 1), StreamPlace(self.newest_tick + 1))
+        return Kept(StreamPlace(0, self.oldest_place), StreamPlace(0, self.newest_place + 1))
 
 
 class BlockRow(NamedTuple):
@@ -96,14 +96,14 @@ class Block(NamedTuple):
         return len(self.jobs) or 1
 
 
-class Page(NamedTuple):
+class NextBlocks(NamedTuple):
     """The next blocks from a place on. after: where the next page begins, with its mark. has_news: a tick would show
     more. is_other: whether the place is of a store that was restored since.
     """
 
     state: StreamState
     blocks: Sequence[Block]
-    after: Place
+    after: StreamPlace
     mark: int
     is_last: bool
     is_other: bool
@@ -150,7 +150,9 @@ def mark_tick(new_life: str) -> QuerySteps[bool]:
 
 
 @operation
-def read_page(place: Place | None, names: Sequence[str] | None = None, *, mark: int = 0) -> QuerySteps[Page]:
+def read_page(
+    place: StreamPlace | None, names: Sequence[str] | None = None, *, mark: int = 0
+) -> QuerySteps[NextBlocks]:
     """Read the next blocks from a place on; None for the oldest that is kept. names: whose jobs are looked up. mark: of
     the place, if it is known.
 
@@ -178,11 +180,11 @@ def read_page(place: Place | None, names: Sequence[str] | None = None, *, mark: 
                 break
         if blocks and (count >= MAX_JOBS or len(rows) == limit):
             last = blocks[-1]
-            place = Place(last.tick, last.row.place, last.events)
+            place = StreamPlace(last.tick, last.row.place, last.events)
         elif newest.tick:
-            place = Place(place.tick + 1)
+            place = StreamPlace(place.tick + 1)
         else:  # more may have been told since `newest` was read
-            place = max(newest, Place(0, rows[-1].place + 1)) if rows else newest
+            place = max(newest, StreamPlace(0, rows[-1].place + 1)) if rows else newest
     faces: Mapping[str, FaceRow] = {}
     details: Mapping[tuple[str, int], str | None] = {}
     if blocks:
@@ -191,7 +193,7 @@ def read_page(place: Place | None, names: Sequence[str] | None = None, *, mark: 
         details = yield from _details(asked)
         [state] = yield from STREAM_STATE()
     after_mark = 0 if newest.tick else (yield from _mark_of(place))
-    return Page(state, blocks, place, after_mark, is_last, is_other, faces, details)
+    return NextBlocks(state, blocks, place, after_mark, is_last, is_other, faces, details)
 
 
 # ── retention ────────────────────────────────────────────────────────────────────────────────────────
@@ -219,7 +221,7 @@ def forget_watchers(reader_seconds: float) -> QuerySteps[Sequence[str]]:
 # ── private ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _mark_of(place: Place) -> QuerySteps[int]:
+def _mark_of(place: StreamPlace) -> QuerySteps[int]:
     """Return when the row before a place was told; 0 if it is gone, or where there are ticks."""
     rows = yield from MARK_OF_PLACE(place=place.place if place.skip else place.place - 1)
     return rows[0][0] if rows else 0

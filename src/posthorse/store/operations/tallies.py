@@ -104,7 +104,7 @@ class CountedError(NamedTuple):
     times: int
 
 
-class Written(NamedTuple):
+class TallyBatch(NamedTuple):
     """What a runner writes at once. Its number grows, so that it is written once, however often it is sent."""
 
     number: int
@@ -186,7 +186,7 @@ def day_of(at: int) -> int:
 @locking_first
 @creating_no_work
 @operation
-def write_tallies(runner: str, written: Written) -> QuerySteps[bool]:
+def write_tallies(runner: str, written: TallyBatch) -> QuerySteps[bool]:
     """Write what a runner counted, unless it is written already, or the runner is not registered any more.
 
     It locks first, because the rows of error groups are those of all runners.

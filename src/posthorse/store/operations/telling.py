@@ -13,8 +13,8 @@ import msgspec
 
 from posthorse.clock import SECOND, monotonic
 from posthorse.rules.queues import Layer, layer_from_words
-from posthorse.rules.store_events import Loss, QueueChange, Steered, StoreEventName
-from posthorse.rules.watched import Kinds, Wanted, Watched, encoded
+from posthorse.rules.store_events import Loss, QueueChange, SteeredSchedule, StoreEventName
+from posthorse.rules.watched import Interest, Kinds, Watched, encoded
 from posthorse.store.base import (
     BoundQuery,
     QuerySteps,
@@ -86,7 +86,7 @@ def learn(watched: Watched, heard: QueuesAndWatchers, changes: int | None = None
 
 
 @operation
-def watch(name: str, wanted: Wanted, life: str, *, seconds: float) -> QuerySteps[bool]:
+def watch(name: str, wanted: Interest, life: str, *, seconds: float) -> QuerySteps[bool]:
     """Watch the stream for so many seconds, or go on watching; return whether the watch of that name still held.
 
     `life` names the stream if it never had a watcher. From this commit on rare events are told, and all events a second
@@ -129,7 +129,7 @@ def tell_submitted(jobs: Sequence[str], moment: int) -> Iterator[BoundQuery]:
         yield query_rows("tell_submitted", [(job,) for job in jobs[begin : begin + MAX_BLOCK]], moment=moment)
 
 
-def tell_of_store(name: StoreEventName, detail: QueueChange | Steered | Loss) -> Iterator[BoundQuery]:
+def tell_of_store(name: StoreEventName, detail: QueueChange | SteeredSchedule | Loss) -> Iterator[BoundQuery]:
     """Tell what concerns no job, if a reader watches; a part of the operation that does it."""
     yield query("tell_of_store", name=name, detail=_encode(detail).decode())
 

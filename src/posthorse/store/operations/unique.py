@@ -15,9 +15,9 @@ import msgspec
 from posthorse.errors import InvalidTransition, NotUnique
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.packing import Packing
-from posthorse.rules.unique import Identity, Rule, identity_again, scope
+from posthorse.rules.unique import Identity, UniqueRule, identity_again, scope
 from posthorse.store.base import QuerySteps
-from posthorse.store.operations.keys import LOCK_KEYS, Owner, Wanted, hand_over, take
+from posthorse.store.operations.keys import LOCK_KEYS, KeyEntry, Owner, hand_over, take
 from posthorse.store.operations.one_job import IDENTITY_OF, OWNER_STATE
 from posthorse.store.operations.superseding import supersede, superseded
 
@@ -47,7 +47,7 @@ def take_identities(jobs: Sequence[NewJob], packing: Packing) -> QuerySteps[Exis
         return Existing()
     states = yield from _states_of({owner.job for owner in held.values()} - unique.keys())
     owners = {entry: owner.job for entry, owner in held.items()}
-    heirs: list[Wanted] = []
+    heirs: list[KeyEntry] = []
     instead: dict[str, NewJob] = {}
     for one in late:
         job, there = unique[one.job], owners[one.entry]
@@ -75,7 +75,7 @@ def claim_identity_again(job: str, packing: Packing) -> QuerySteps[None]:
     if kept.value is None:
         arguments = packing.of(job, stored.tenant).unpack(arguments, "arguments")
     identity = identity_again(kept, arguments)
-    wanted = Wanted(tenant or "", scope(kind, identity.rule), identity.value, job)
+    wanted = KeyEntry(tenant or "", scope(kind, identity.rule), identity.value, job)
     late, held = yield from take([wanted], look=LOCK_KEYS)
     if not late or held[wanted.entry].job == job:
         return
@@ -89,8 +89,8 @@ def claim_identity_again(job: str, packing: Packing) -> QuerySteps[None]:
     yield from hand_over([wanted])
 
 
-def _wanted(job: NewJob, identity: Identity) -> Wanted:
-    return Wanted(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
+def _wanted(job: NewJob, identity: Identity) -> KeyEntry:
+    return KeyEntry(job.tenant or "", scope(job.lane.kind, identity.rule), identity.value, job.id, span=identity.window)
 
 
 def _is_met(job: NewJob, owner: Owner, state: OwnerState | None, packing: Packing) -> QuerySteps[bool]:
@@ -107,7 +107,7 @@ def _is_met(job: NewJob, owner: Owner, state: OwnerState | None, packing: Packin
     return (yield from supersede(owner.job, job, packing.arguments_for(owner.job, job))) or identity.rule != "queued"
 
 
-def _holds(rule: Rule, owner: Owner, state: OwnerState | None) -> bool:
+def _holds(rule: UniqueRule, owner: Owner, state: OwnerState | None) -> bool:
     """Return whether an identity is still held."""
     if rule == "window":
         return not owner.is_over

@@ -28,16 +28,16 @@ class LockedWaiter(NamedTuple):
     now: int
 
 
-class Change(NamedTuple):
+class JoinChange(NamedTuple):
     """What is counted in a join: edges that were met, children that ended, and how many more dead letters they are."""
 
     met: int = 0
     ended: int = 0
     failed: int = 0
 
-    def and_more(self, met: int = 0, ended: int = 0, failed: int = 0) -> Change:
+    def and_more(self, met: int = 0, ended: int = 0, failed: int = 0) -> JoinChange:
         """Return the sum of two changes."""
-        return Change(self.met + met, self.ended + ended, self.failed + failed)
+        return JoinChange(self.met + met, self.ended + ended, self.failed + failed)
 
 
 COUNT_JOINS = TypedQuery("count_joins", Join)
@@ -51,7 +51,7 @@ LOCK_FAMILY = TypedQuery("lock_family", Join)
 RECOUNT_MISSING = TypedQuery("recount_missing", tuple[int])
 BARRING = TypedQuery("barring", tuple[str, str])
 
-NOTHING = Change()
+NOTHING = JoinChange()
 
 
 class Family(NamedTuple):
@@ -85,7 +85,7 @@ def barring(job: str) -> QuerySteps[tuple[str, State] | None]:
     return (rows[0][0], State(rows[0][1])) if rows else None
 
 
-def count(changes: Mapping[str, Change]) -> QuerySteps[dict[str, Join]]:
+def count(changes: Mapping[str, JoinChange]) -> QuerySteps[dict[str, Join]]:
     """Lock joins and count; return what they wait for now, without jobs that have no join."""
     if not changes:
         return {}
@@ -171,7 +171,7 @@ def open_again(parent: str, *, failed: int = 0) -> QuerySteps[None]:
 
     failed: how many dead letters fewer there are.
     """
-    counted = yield from count({parent: Change(ended=-1, failed=-failed)})
+    counted = yield from count({parent: JoinChange(ended=-1, failed=-failed)})
     if not counted:
         return
     [locked] = yield from LOCK_JOBS([(parent,)])

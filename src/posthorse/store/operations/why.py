@@ -15,7 +15,7 @@ from posthorse.clock import moment
 from posthorse.rules.gates import Requirement
 from posthorse.rules.job import State
 from posthorse.rules.queues import Layer
-from posthorse.rules.why.facts import MAX_COUNTED, MAX_NAMED, GateFacts, Holding, Needed, Server, WaitsForOthers
+from posthorse.rules.why.facts import MAX_COUNTED, MAX_NAMED, GateFacts, Holding, Needed, ServingRunner, WaitsForOthers
 from posthorse.store.base import QuerySteps, TypedQuery, operation
 from posthorse.store.operations.limits import GATES_OF_LANE
 from posthorse.store.operations.one_job import ARGUMENTS
@@ -86,7 +86,7 @@ RECENT_STARTS = TypedQuery("recent_starts", tuple[int])
 NEEDS_OF = TypedQuery("needs_of", tuple[str, str, str])
 
 
-class Found(NamedTuple):
+class FoundJob(NamedTuple):
     """A job, where it is, and the live settings of queues. `arguments` is None for a job that does not wait."""
 
     job: JobRow
@@ -99,7 +99,7 @@ class Found(NamedTuple):
 class Surroundings(NamedTuple):
     """The registered runners, the live settings of queues, the store's clock, and the gates of whole lanes."""
 
-    servers: Sequence[Server]
+    servers: Sequence[ServingRunner]
     layers: Mapping[str, Layer]
     now: int
     gates: Sequence[GateFacts] = ()
@@ -119,7 +119,7 @@ class Obstacles(NamedTuple):
     others: the jobs that it waits for.
     """
 
-    servers: Sequence[Server]
+    servers: Sequence[ServingRunner]
     gates: Sequence[GateSeen]
     jobs: Mapping[str, JobRow]
     ahead: int | None
@@ -130,7 +130,7 @@ class Obstacles(NamedTuple):
 
 
 @operation
-def whereabouts(job_id: str) -> QuerySteps[Found | None]:
+def whereabouts(job_id: str) -> QuerySteps[FoundJob | None]:
     """Return a job and where it is; None if there is no such job."""
     row = yield from job(job_id).start()
     if row is None:
@@ -139,7 +139,7 @@ def whereabouts(job_id: str) -> QuerySteps[Found | None]:
     state = State(row.state)
     held = (yield from HOLDING(job=job_id, limit=MAX_HELD)) if state is State.PROCESSING else []
     arguments = (yield from ARGUMENTS(job=job_id)) if state in (State.PENDING, State.BLOCKED) else []
-    return Found(
+    return FoundJob(
         row,
         at,
         Holding(moment(held[0].since), *held[0][1:]) if held else None,
@@ -160,7 +160,9 @@ def surroundings(
 
 
 @operation
-def obstacles(found: Found, required: Sequence[Requirement], *, is_fair: bool, is_lifo: bool) -> QuerySteps[Obstacles]:
+def obstacles(
+    found: FoundJob, required: Sequence[Requirement], *, is_fair: bool, is_lifo: bool
+) -> QuerySteps[Obstacles]:
     """Return what keeps a job; `required` are the gates that it must pass, as far as they are known."""
     servers = yield from _busyregistered_servers()
     state = State(found.job.state)
@@ -193,7 +195,7 @@ def _others(job_id: str) -> QuerySteps[WaitsForOthers | None]:
     return WaitsForOthers(joins[0].missing, needed, joins[0].open if joins[0].phase else 0, joins[0].total)
 
 
-def _busyregistered_servers() -> QuerySteps[list[Server]]:
+def _busyregistered_servers() -> QuerySteps[list[ServingRunner]]:
     """Return the registered runners, as busy as the leases say: heartbeats tell it late."""
     counts = dict((yield from HELD_BY_RUNNERS()))
     servers = yield from registered_servers()
@@ -205,7 +207,7 @@ def _busyregistered_servers() -> QuerySteps[list[Server]]:
 # ── gates ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _with_held(found: Found, required: Sequence[Requirement]) -> list[Requirement]:
+def _with_held(found: FoundJob, required: Sequence[Requirement]) -> list[Requirement]:
     """Add the gate before which the job is held, and that of its sequence, if no code here requires them."""
     at, known = found.at, {requirement.gate for requirement in required}
     added = [
@@ -233,7 +235,7 @@ def _gates(required: Sequence[Requirement]) -> QuerySteps[list[GateFacts]]:
     return found + [GateFacts(each) for each in by_gate.values() if each.until != "lease" and each.gate not in known]
 
 
-def _with_holders(found: Found, gate: GateFacts) -> QuerySteps[GateSeen]:
+def _with_holders(found: FoundJob, gate: GateFacts) -> QuerySteps[GateSeen]:
     at, job_id, requirement = found.at, found.job.id, gate.requirement
     counts_slots = requirement.most is not None or requirement.until != "lease"
     rows = (yield from JOBS_INSIDE(gate=requirement.gate, job=job_id, limit=MAX_NAMED)) if counts_slots else []
@@ -254,7 +256,7 @@ def _with_holders(found: Found, gate: GateFacts) -> QuerySteps[GateSeen]:
 
 
 def _lanes_ahead(
-    found: Found, kinds: frozenset[str], *, is_fair: bool, is_lifo: bool
+    found: FoundJob, kinds: frozenset[str], *, is_fair: bool, is_lifo: bool
 ) -> QuerySteps[tuple[list[tuple[int, int, int]], int]]:
     """Return which parts of which lanes are ahead, as lane, first and last position; and the number of tenants.
 
@@ -288,7 +290,7 @@ def _count(parts: Sequence[tuple[int, int, int]]) -> QuerySteps[int]:
     return count
 
 
-def _starts(found: Found) -> QuerySteps[list[int]]:
+def _starts(found: FoundJob) -> QuerySteps[list[int]]:
     first = yield from FIRST_OF_LANE(lane=found.at.lane)
     before = first[0][0] if first else found.job.id
     rows = yield from RECENT_STARTS(before=before, queue=found.job.queue, limit=EARLIER_JOBS, span=PACE_SPAN)

@@ -43,7 +43,7 @@ class HeldLock(NamedTuple):
     program: str | None
 
 
-class Obstacles(NamedTuple):
+class WriteObstacles(NamedTuple):
     """What prevents writes."""
 
     lock: HeldLock | None
@@ -52,7 +52,7 @@ class Obstacles(NamedTuple):
     """Whether the role has the rights on our tables, or there are none yet."""
 
 
-def obstacles(backend: PostgresBackend) -> Obstacles:
+def write_obstacles(backend: PostgresBackend) -> WriteObstacles:
     """Query the catalog, on a connection of its own. Raises StoreUnreachable."""
     connection = backend.connect()
     try:
@@ -61,4 +61,4 @@ def obstacles(backend: PostgresBackend) -> Obstacles:
         connection.close()
     assert row is not None
     held = HeldLock._make(row[:6])
-    return Obstacles(None if row[1] is None else held, is_read_only=bool(row[6]), may_write=bool(row[7]))
+    return WriteObstacles(None if row[1] is None else held, is_read_only=bool(row[6]), may_write=bool(row[7]))

@@ -37,7 +37,7 @@ class Forkable(Protocol):
         ...
 
 
-class Left(Protocol):
+class Inherited(Protocol):
     """A resource that a forked child must not use."""
 
     def leave_behind(self) -> None:
@@ -54,7 +54,7 @@ def mind(owner: Forkable) -> None:
     _owners.add(owner)
 
 
-def leave_behind(left: Left) -> None:
+def leave_behind(left: Inherited) -> None:
     """Make forked children close what they inherit of this from now on."""
     _left.add(left)
 
@@ -65,7 +65,7 @@ def was_open_before(path: Path) -> bool:
 
 
 _owners: WeakSet[Forkable] = WeakSet()
-_left: WeakSet[Left] = WeakSet()
+_left: WeakSet[Inherited] = WeakSet()
 
 
 class _Fork(threading.local):

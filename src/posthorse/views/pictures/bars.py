@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from posthorse.views.pictures.frame import BOTTOM, HEIGHT, TOP, Frame, Mark
-from posthorse.views.pictures.scales import Times, counts
+from posthorse.views.pictures.scales import TimeAxis, counts
 from posthorse.views.pictures.svg import element, plain
 from posthorse.views.quantities import minute
 
@@ -30,7 +30,7 @@ def bars(
     title: str,
     description: str,
     *,
-    times: Times,
+    times: TimeAxis,
     width: timedelta,
     sorts: Sequence[str],
     stacks: Sequence[Bar],

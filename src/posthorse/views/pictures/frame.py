@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from posthorse.views.pictures.scales import Scale, Times
+from posthorse.views.pictures.scales import Scale, TimeAxis
 from posthorse.views.pictures.svg import element, label, picture, plain
 from posthorse.views.quantities import minute
 
@@ -35,7 +35,7 @@ class Mark(NamedTuple):
 class Frame(NamedTuple):
     """An area with time from left to right, and values from below to above."""
 
-    times: Times
+    times: TimeAxis
     values: Scale
 
     def x(self, at: datetime) -> float:

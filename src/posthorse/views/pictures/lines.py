@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from posthorse.views.pictures.frame import Frame, Mark
-from posthorse.views.pictures.scales import Scale, Times
+from posthorse.views.pictures.scales import Scale, TimeAxis
 from posthorse.views.pictures.svg import element, path, plain
 from posthorse.views.quantities import minute
 
@@ -29,7 +29,7 @@ def line(
     title: str,
     description: str,
     *,
-    times: Times,
+    times: TimeAxis,
     values: Scale,
     points: Sequence[Point],
     said: Callable[[Point], str],

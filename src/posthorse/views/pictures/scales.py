@@ -74,7 +74,7 @@ def durations(smallest: float, largest: float) -> Scale:
     return scale._replace(ticks=ticks)
 
 
-class Times:
+class TimeAxis:
     """The axis of time from `since` to `until`, in UTC; its ticks are at round minutes, hours, days or months."""
 
     def __init__(self, since: datetime, until: datetime) -> None:

@@ -9,7 +9,7 @@ from posthorse.views.pictures.svg import element, path, picture
 
 WIDTH, HEIGHT = 96.0, 22.0
 EDGE = 2.0
-STEPS = "▁▂▃▄▅▆▇█"
+LEVELS = "▁▂▃▄▅▆▇█"
 NONE = "·"
 
 
@@ -38,7 +38,7 @@ def spark_text(values: Sequence[float], width: int) -> str:
     largest = max(thinned, default=0)
     if not largest:
         return NONE * len(thinned)
-    return "".join(STEPS[min(7, int(value / largest * 8))] if value > 0 else NONE for value in thinned)
+    return "".join(LEVELS[min(7, int(value / largest * 8))] if value > 0 else NONE for value in thinned)
 
 
 def thin(values: Sequence[float], most: int) -> list[float]:

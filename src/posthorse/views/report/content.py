@@ -12,8 +12,12 @@ from posthorse.views.figures import DepthPoint, ErrorGroup, FigureRow, ReleaseMa
 ReportBy = Literal["kind", "queue", "day", "hour", "tenant", "error"]
 """What the main table of a report has a row for."""
 
-Step = Literal["minute", "hour", "day"]
-STEPS: dict[Step, timedelta] = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+TimeStep = Literal["minute", "hour", "day"]
+TIME_STEPS: dict[TimeStep, timedelta] = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+}
 """What is drawn over time has a bar or a point for each of these."""
 
 MINUTES_STAY = timedelta(days=2)
@@ -73,7 +77,7 @@ class WeekHour(View, frozen=True, kw_only=True):
     ended: float
 
 
-class Waiting(View, frozen=True, kw_only=True):
+class WaitingJobs(View, frozen=True, kw_only=True):
     """How many jobs waited in all queues: the least, the mean and the most within a step of time, and when the most."""
 
     at: datetime
@@ -103,10 +107,10 @@ class Report(View, frozen=True, kw_only=True):
     errors: list[ErrorGroup]
     changes: list[str]
     releases: list[ReleaseMark]
-    over_time_by: Step
+    over_time_by: TimeStep
     over_time: list[FigureRow]
     week: list[WeekHour]
-    waiting: list[Waiting]
+    waiting: list[WaitingJobs]
     depths: list[DepthPoint]
 
     def is_new(self, error: ErrorGroup) -> bool:
@@ -121,7 +125,7 @@ class Report(View, frozen=True, kw_only=True):
     @property
     def step(self) -> timedelta:
         """How long each row over time is."""
-        return STEPS[self.over_time_by]
+        return TIME_STEPS[self.over_time_by]
 
     @property
     def has_figures(self) -> bool:
@@ -129,7 +133,7 @@ class Report(View, frozen=True, kw_only=True):
         return not self.totals.is_empty or bool(self.errors or self.depths)
 
 
-def step_of(since: datetime, until: datetime, now: datetime) -> Step:
+def step_of(since: datetime, until: datetime, now: datetime) -> TimeStep:
     """Return what a span is drawn by: the finest of which its figures are left, without too many points."""
     if until - since <= MAX_MINUTES and now - since <= MINUTES_STAY:
         return "minute"
@@ -241,7 +245,7 @@ def _nothing_at(at: datetime) -> FigureRow:
     )
 
 
-def waiting_over_time(depths: Iterable[DepthPoint], since: datetime, step: timedelta) -> list[Waiting]:
+def waiting_over_time(depths: Iterable[DepthPoint], since: datetime, step: timedelta) -> list[WaitingJobs]:
     """Return how many jobs waited in all queues together; the samples of one step are one point."""
     together: dict[datetime, int] = {}
     for point in depths:
@@ -249,11 +253,11 @@ def waiting_over_time(depths: Iterable[DepthPoint], since: datetime, step: timed
     steps: dict[int, list[tuple[datetime, int]]] = {}
     for at, waiting in sorted(together.items()):
         steps.setdefault((at - since) // step, []).append((at, waiting))
-    found: list[Waiting] = []
+    found: list[WaitingJobs] = []
     for samples in steps.values():
         counts = [waiting for _, waiting in samples]
         deepest_at, most = max(samples, key=lambda sample: sample[1])
-        found.append(Waiting(at=deepest_at, least=min(counts), mean=round(sum(counts) / len(counts), 3), most=most))
+        found.append(WaitingJobs(at=deepest_at, least=min(counts), mean=round(sum(counts) / len(counts), 3), most=most))
     return found
 
 

@@ -11,10 +11,10 @@ from posthorse.views.figures import FigureRow, Figures
 from posthorse.views.report.changes import changes
 from posthorse.views.report.content import (
     MAX_STEPS,
-    STEPS,
+    TIME_STEPS,
     Report,
     ReportBy,
-    Step,
+    TimeStep,
     Totals,
     by_size,
     deepest,
@@ -32,7 +32,7 @@ def make_report(
     kinds: Figures,
     chosen: Figures,
     over_time: Figures,
-    step: Step,
+    step: TimeStep,
     hours: Figures | None,
     before: Sequence[FigureRow],
 ) -> Report:
@@ -56,7 +56,7 @@ def make_report(
         changes=[] if earlier.is_empty else changes(kinds.rows, before),
         releases=kinds.releases,
         over_time_by=step,
-        over_time=with_empty_ones(over_time.rows, since, until, STEPS[step]),
+        over_time=with_empty_ones(over_time.rows, since, until, TIME_STEPS[step]),
         week=week_of(hourly, since, until) if until - since >= timedelta(days=2) else [],
         waiting=waiting_over_time(kinds.depths, since, part),
         depths=deepest(kinds.depths, since, part),

@@ -11,7 +11,7 @@ from posthorse.views.pictures.bars import Bar, bars
 from posthorse.views.pictures.frame import Mark
 from posthorse.views.pictures.heat_maps import heat_map
 from posthorse.views.pictures.lines import Point, line
-from posthorse.views.pictures.scales import Times, counts, durations
+from posthorse.views.pictures.scales import TimeAxis, counts, durations
 from posthorse.views.quantities import counted, minute, seconds_as_text, short_count
 from posthorse.views.report.content import MAX_DEPTH, MAX_STEPS, Report
 
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
 
 def pictures(report: Report) -> list[Picture]:
     """Return the pictures for which there are figures."""
-    times = Times(report.since, report.until)
+    times = TimeAxis(report.since, report.until)
     return [
         *_ends(report, times),
         *_trouble(report, times),
@@ -41,7 +41,7 @@ def pictures(report: Report) -> list[Picture]:
     ]
 
 
-def _ends(report: Report, times: Times) -> Iterator[Picture]:
+def _ends(report: Report, times: TimeAxis) -> Iterator[Picture]:
     sorts = ("completed", "cancelled", "failed")
     stacks = [Bar(row.began_at, (row.completed, row.cancelled, row.failed)) for row in report.over_time if row.began_at]
     heading = f"Jobs that ended, by {report.over_time_by}"
@@ -49,7 +49,7 @@ def _ends(report: Report, times: Times) -> Iterator[Picture]:
         yield _stacked(report, times, "ends", heading, "How much is done, and does it keep up?", sorts, stacks)
 
 
-def _trouble(report: Report, times: Times) -> Iterator[Picture]:
+def _trouble(report: Report, times: TimeAxis) -> Iterator[Picture]:
     sorts = ("retried", "lost", "failed")
     stacks = [Bar(row.began_at, (row.retried, row.lost, row.failed)) for row in report.over_time if row.began_at]
     heading = f"Trouble, by {report.over_time_by}"
@@ -60,7 +60,7 @@ def _trouble(report: Report, times: Times) -> Iterator[Picture]:
 
 def _stacked(
     report: Report,
-    times: Times,
+    times: TimeAxis,
     name: str,
     heading: str,
     question: str,
@@ -78,7 +78,7 @@ def _stacked(
 
 
 def _times(
-    report: Report, times: Times, name: str, heading: str, spread: Callable[[FigureRow], Spread | None]
+    report: Report, times: TimeAxis, name: str, heading: str, spread: Callable[[FigureRow], Spread | None]
 ) -> Iterator[Picture]:
     points = [
         Point(_middle(report, row.began_at), of_row.p50, of_row.p90, of_row.p99)
@@ -116,7 +116,7 @@ def _middle(report: Report, began_at: datetime) -> datetime:
     return begin + (end - begin) / 2
 
 
-def _depth(report: Report, times: Times) -> Iterator[Picture]:
+def _depth(report: Report, times: TimeAxis) -> Iterator[Picture]:
     deepest = max(report.waiting, key=lambda each: each.most, default=None)
     if deepest is None or not deepest.most:
         return

@@ -13,7 +13,7 @@ from posthorse.rules.topics import topic_of
 from posthorse.worker.checkpoints.about_job import ContextAboutJob
 
 if TYPE_CHECKING:
-    from posthorse.worker.checkpoints.steps import Awaited, Steps
+    from posthorse.worker.checkpoints.steps import AwaitedEvent, Steps
 
 R = TypeVar("R")
 P = ParamSpec("P")
@@ -155,10 +155,10 @@ class ContextSteps(ContextAboutJob):
         """Do the same as `wait_event`, in a coroutine."""
         return await self._own_steps().await_event(self._awaited(name, topic), _span(timeout))
 
-    def _awaited(self, name: str, topic: str | None) -> Awaited:
-        from posthorse.worker.checkpoints.steps import Awaited
+    def _awaited(self, name: str, topic: str | None) -> AwaitedEvent:
+        from posthorse.worker.checkpoints.steps import AwaitedEvent
 
-        return Awaited(name, topic_of(name, topic or self.job_id, self.tenant), topic is None)
+        return AwaitedEvent(name, topic_of(name, topic or self.job_id, self.tenant), topic is None)
 
     def _own_steps(self) -> Steps:
         if self._steps is None:

@@ -37,7 +37,7 @@ STEP, SLEEP, WAIT = "ctx.step", "ctx.sleep", "ctx.wait_event"
 _CALLS = {RESULT: STEP, UNTIL: SLEEP, DEADLINE: WAIT, EVENT: WAIT, TIMEOUT: WAIT}
 
 
-class Awaited(NamedTuple):
+class AwaitedEvent(NamedTuple):
     """The event that a step waits for, and where it is sent to: `is_own` if that is this job alone."""
 
     event: str
@@ -163,7 +163,7 @@ class Steps:
 
     # ── waiting for events ───────────────────────────────────────────────────────────────────────────
 
-    def wait_event(self, awaited: Awaited, span: int | None) -> object:
+    def wait_event(self, awaited: AwaitedEvent, span: int | None) -> object:
         """Return the payload of an event; wait without a worker, for so many microseconds from the first time on."""
         name = awaited.event
         kept = self._begin(name, WAIT)
@@ -181,7 +181,7 @@ class Steps:
             self._keep(kept)
         return self._set_aside(awaited, None if kept is None else int(kept.value), now)
 
-    async def await_event(self, awaited: Awaited, span: int | None) -> object:
+    async def await_event(self, awaited: AwaitedEvent, span: int | None) -> object:
         """Do the same as `wait_event`, in a coroutine."""
         name = awaited.event
         kept = self._begin(name, WAIT)
@@ -199,7 +199,7 @@ class Steps:
             self._keep(kept)
         return self._set_aside(awaited, None if kept is None else int(kept.value), now)
 
-    def _set_aside(self, awaited: Awaited, until: int | None, now: int) -> NoReturn:
+    def _set_aside(self, awaited: AwaitedEvent, until: int | None, now: int) -> NoReturn:
         """End the attempt until the event comes. Raises Interrupted; EventTimeout if the time is over."""
         name = awaited.event
         if until is not None and until <= now:

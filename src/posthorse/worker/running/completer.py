@@ -62,7 +62,7 @@ FIRST_RETRY, MAX_RETRY_PAUSE = 0.1, 5.0
 TAKEN_OVER = "%s was taken over by another runner; how it ended here was dropped"
 
 
-class Completed(msgspec.Struct, frozen=True, gc=False):
+class ReturnedJob(msgspec.Struct, frozen=True, gc=False):
     """A job that returned; `result` is JSON."""
 
     running: RunningJob
@@ -101,10 +101,10 @@ class Completer:
         """Kinds with a job that this version of the code cannot run, and whose warning was logged."""
         self.ends_at = math.inf
         """When this runner must have ended, in monotonic seconds; infinity until it must stop."""
-        self._completions: list[Completed] = []
+        self._completions: list[ReturnedJob] = []
         self._weight = 0
         """Total length of the waiting results, in characters."""
-        self._under_way: list[Completed] = []
+        self._under_way: list[ReturnedJob] = []
         self._settler = Settler(store, self._insist)
         self._spending = Spending(store, settings, runner.id, self._insist)
         self._releaser = Releaser(store)
@@ -135,7 +135,7 @@ class Completer:
             log.warning(TAKEN_OVER, running.label)
         elif type(outcome) is Returned:
             failpoint("before_completion")
-            self._completions.append(Completed(running, outcome.result))
+            self._completions.append(ReturnedJob(running, outcome.result))
             self._weight += len(outcome.result)
             self._has_some.set()
         elif running.stop.request != "lost":
@@ -283,7 +283,7 @@ class Completer:
         """Return what jobs that ended logged and is not written; that costs those that log nothing one comparison."""
         return NO_LOGS if self._logs is None or not self._logs.has_any else await self._logs.last_of(ended)
 
-    async def _complete(self, batch: Sequence[Completed], logs: LogChanges = NO_LOGS) -> None:
+    async def _complete(self, batch: Sequence[ReturnedJob], logs: LogChanges = NO_LOGS) -> None:
         completions = [Completion(each.running.claimed.job, each.running.claimed.epoch, each.result) for each in batch]
         told = NOTHING
         if self._store.watched.has_attempts:
@@ -314,7 +314,7 @@ class Completer:
         for run in jobs:
             self._emitter.emit(run.ended(self._runner.id, "returned", State.COMPLETED, run.seconds))
 
-    async def _complete_in_parts(self, batch: Sequence[Completed], logs: LogChanges, error: Exception) -> None:
+    async def _complete_in_parts(self, batch: Sequence[ReturnedJob], logs: LogChanges, error: Exception) -> None:
         """Find the result that the store cannot take: write all others, and end that one's job with the error."""
         if logs.parts:
             try:

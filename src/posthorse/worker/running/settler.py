@@ -41,7 +41,7 @@ class Insist(Protocol):
     def __call__(self, attempt: Callable[[], Awaitable[T]], /) -> Awaitable[T | None]: ...
 
 
-class Waiting(NamedTuple):
+class Unsettled(NamedTuple):
     """An attempt to settle, and where its answer goes: whether it still had its lease, None if that is not known."""
 
     settlement: Settlement
@@ -55,7 +55,7 @@ class Settler:
     def __init__(self, store: Store, insist: Insist) -> None:
         self._store = store
         self._insist = insist
-        self._waiting: list[Waiting] = []
+        self._waiting: list[Unsettled] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def settle(self, settlement: Settlement, logs: LogChanges = NO_LOGS) -> bool | None:
@@ -65,7 +65,7 @@ class Settler:
         Raises what the store says of an attempt that it cannot take.
         """
         answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(settlement, logs, answer))
+        self._waiting.append(Unsettled(settlement, logs, answer))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return await answer
@@ -77,14 +77,14 @@ class Settler:
         finally:
             self._writing = None
 
-    def _take(self) -> Sequence[Waiting]:
+    def _take(self) -> Sequence[Unsettled]:
         """Take out a batch. A job that came back here and ended again is in the next one."""
         batch = {each.settlement.attempt.job: each for each in reversed(self._waiting[:MAX_TOGETHER])}
         taken = set(map(id, batch.values()))
         self._waiting = [each for each in self._waiting if id(each) not in taken]
         return [*reversed(batch.values())]
 
-    async def _write_batch(self, batch: Sequence[Waiting]) -> None:
+    async def _write_batch(self, batch: Sequence[Unsettled]) -> None:
         settlements = [each.settlement for each in batch]
         settling = after_logs(settlements[0].attempt.runner, _logs_of(batch), settle_all(settlements))
         try:
@@ -100,7 +100,7 @@ class Settler:
                 _tell(each, None if refused is None else each.settlement.attempt.job not in refused)
 
 
-def _logs_of(batch: Sequence[Waiting]) -> LogChanges:
+def _logs_of(batch: Sequence[Unsettled]) -> LogChanges:
     with_some = [each.logs for each in batch if each.logs is not NO_LOGS]
     if not with_some:
         return NO_LOGS
@@ -108,7 +108,7 @@ def _logs_of(batch: Sequence[Waiting]) -> LogChanges:
     return LogChanges(parts, [part for logs in with_some for part in logs.dropped])
 
 
-def _tell(waiting: Waiting, answer: bool | Exception | None) -> None:
+def _tell(waiting: Unsettled, answer: bool | Exception | None) -> None:
     if waiting.answer.done():
         return  # it was cancelled
     if isinstance(answer, Exception):

@@ -19,8 +19,8 @@ from posthorse.errors import PosthorseError
 from posthorse.failpoints import failpoint
 from posthorse.ids import milliseconds_of
 from posthorse.rules.error_groups import Group
-from posthorse.rules.tallies import AT_ONCE, OTHER, RAN, STEPS, Happened, Histogram, encode_histogram
-from posthorse.store.operations.tallies import Counted, CountedError, Written, write_tallies
+from posthorse.rules.tallies import AT_ONCE, BUCKETS_PER_DOUBLING, OTHER, RAN, Happened, Histogram, encode_histogram
+from posthorse.store.operations.tallies import Counted, CountedError, TallyBatch, write_tallies
 from posthorse.store.store import Store
 from posthorse.worker.running.running_job import RunningJob
 
@@ -73,7 +73,7 @@ class Tally:
         """Enter how long it took."""
         if micros > 0:
             self.micros += micros * self.share
-            bucket = int(STEPS * log2(micros))
+            bucket = int(BUCKETS_PER_DOUBLING * log2(micros))
         else:
             bucket = AT_ONCE
         self.over[bucket] = self.over.get(bucket, 0) + self.share
@@ -134,7 +134,7 @@ class Tallying:
         self._uncounted: dict[tuple[Happened, ...], list[RunningJob]] = {}
         """Jobs that ended, by what happened, and are counted together soon: a batch of the store may be of one."""
         self._number = 0
-        self._unwritten: Written | None = None
+        self._unwritten: TallyBatch | None = None
         """What could not be written, and perhaps was."""
 
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────
@@ -243,7 +243,7 @@ class Tallying:
         else:
             self._unwritten = None
 
-    def take(self) -> Written | None:
+    def take(self) -> TallyBatch | None:
         """Take out what was counted since the last time, with a number of its own; None if nothing happened."""
         self._count_ended()
         for job in self._running.values():
@@ -264,4 +264,4 @@ class Tallying:
         self._number += 1
         if self._report is not None:
             self._report(rows)
-        return Written(self._number, rows, errors, self._release)
+        return TallyBatch(self._number, rows, errors, self._release)

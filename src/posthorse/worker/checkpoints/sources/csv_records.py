@@ -23,7 +23,7 @@ MAX_SHOWN = 1_000
 _BLOCK = 1 << 16
 
 
-class Dialect(NamedTuple):
+class CsvDialect(NamedTuple):
     """How a CSV file is written."""
 
     delimiter: str
@@ -53,7 +53,7 @@ class Records:
         self,
         content: Content,
         form: TextForm,
-        dialect: Dialect,
+        dialect: CsvDialect,
         place: FilePosition,
         field_limit: int,
         *,

@@ -12,7 +12,7 @@ from posthorse.rules.cursor import Cursor
 from posthorse.rules.ranges import Cut, Range, cut_at, even_cuts
 from posthorse.rules.values.type_mismatch import short
 from posthorse.worker.checkpoints.sources.base import Chunk, Source, Unreadable
-from posthorse.worker.checkpoints.sources.csv_records import MAX_RECORD, Dialect, Records, raised_limit
+from posthorse.worker.checkpoints.sources.csv_records import MAX_RECORD, CsvDialect, Records, raised_limit
 from posthorse.worker.checkpoints.sources.file_ranges import byte_targets, check_can_cut, uncounted_ranges
 from posthorse.worker.checkpoints.sources.files import Content, FilePath, FilePosition, TextForm
 
@@ -63,7 +63,7 @@ def csv(
     The file must not change until the job is done. If it became shorter, or has no line end where the job stopped, an
     error is raised.
     """
-    dialect = Dialect(delimiter, quotechar, escapechar, doublequote, skipinitialspace, strict)
+    dialect = CsvDialect(delimiter, quotechar, escapechar, doublequote, skipinitialspace, strict)
     dialect.reader(iter(()))  # options that csv refuses are refused now
     columns = None if fields is None else _columns(fields, "fields=")
     if type(field_limit) is not int or not 1 <= field_limit <= MAX_FIELD_LIMIT:
@@ -77,7 +77,7 @@ class _CsvRows:
         self,
         content: Content,
         form: TextForm,
-        dialect: Dialect,
+        dialect: CsvDialect,
         columns: tuple[str, ...] | None,
         *,
         counts: bool,

@@ -48,7 +48,7 @@ class Measurement:
         self._under_way: Future[None] | None = None
         self._fails = False
 
-    def refresh(self, now: float) -> Awaited | None:
+    def refresh(self, now: float) -> AwaitedReading | None:
         """Measure anew if the reading is old; return what to wait for, and how long, if it is too old to be used."""
         with self._guard:
             is_due = self._at is None or now - self._at >= self._interval
@@ -63,7 +63,7 @@ class Measurement:
             if self._under_way is None or (self._at is not None and now - self._at < 2 * self._interval):
                 return None
             left = self._began + self._patience - now
-            return Awaited(self._under_way, left) if left > 0 else None
+            return AwaitedReading(self._under_way, left) if left > 0 else None
 
     def reading(self, now: float) -> Reading:
         """Return the last reading, or that it is silent."""
@@ -94,7 +94,7 @@ class Measurement:
         return reading
 
 
-class Awaited(NamedTuple):
+class AwaitedReading(NamedTuple):
     """A measurement to wait for, and for how many seconds."""
 
     done: Future[None]

@@ -28,8 +28,8 @@ from posthorse.rules.throttle import (
     wait_of_answer,
 )
 from posthorse.store.operations.throttles import take_items
-from posthorse.worker.checkpoints.throttles.measuring import Awaited, Measurement
-from posthorse.worker.checkpoints.throttles.waiting import Failed, Waiting
+from posthorse.worker.checkpoints.throttles.measuring import AwaitedReading, Measurement
+from posthorse.worker.checkpoints.throttles.waiting import FunctionFailed, WaitCalls
 
 if TYPE_CHECKING:
     from posthorse.rules.gates import Requirement
@@ -41,7 +41,9 @@ Steps = Generator[object, object, None]
 class ThrottledTurns:
     """The turns of one loop. `own`: the throttle of the loop, beside that of its queue, which may change meanwhile."""
 
-    def __init__(self, journal: Journal, own: Throttle | ThrottleFunction | None, loop: str, waiting: Waiting) -> None:
+    def __init__(
+        self, journal: Journal, own: Throttle | ThrottleFunction | None, loop: str, waiting: WaitCalls
+    ) -> None:
         self._journal = journal
         self._own = own
         self._loop = loop
@@ -111,7 +113,7 @@ class ThrottledTurns:
     def _readings(self, throttle: Throttle) -> Generator[object, object, dict[Signal, Reading]]:
         found: Sequence[tuple[Signal, Measurement]] = self._journal.measuring.of(throttle)
         now = monotonic()
-        awaited: list[Awaited] = [one for _, each in found if (one := each.refresh(now)) is not None]
+        awaited: list[AwaitedReading] = [one for _, each in found if (one := each.refresh(now)) is not None]
         if awaited:
             yield self._do.settle(awaited)
         now = monotonic()
@@ -120,11 +122,11 @@ class ThrottledTurns:
     def _of_function(self, function: ThrottleFunction) -> Generator[object, object, Wait | None]:
         answer = yield self._do.call(function)
         try:
-            wait = None if isinstance(answer, Failed) else wait_of_answer(answer)
+            wait = None if isinstance(answer, FunctionFailed) else wait_of_answer(answer)
         except InvalidOption as error:
-            answer = Failed(error)
+            answer = FunctionFailed(error)
             wait = None
-        if isinstance(answer, Failed):
+        if isinstance(answer, FunctionFailed):
             self._journal.measuring.note_failure(function, answer.error)
         else:
             self._journal.measuring.note_success(function)

@@ -12,24 +12,24 @@ from posthorse.rules.steering import Steering
 from posthorse.rules.throttle import ThrottleFunction
 from posthorse.store.base import Operation
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.checkpoints.throttles.measuring import Awaited
+from posthorse.worker.checkpoints.throttles.measuring import AwaitedReading
 
 T = TypeVar("T")
 
 
-class Failed(NamedTuple):
+class FunctionFailed(NamedTuple):
     """What a function raised instead of an answer."""
 
     error: Exception
 
 
-class Waiting(Protocol):
+class WaitCalls(Protocol):
     """The steps of a wait. Each method returns its result, or an awaitable of it."""
 
     def sleep(self, seconds: float, /) -> object: ...
     def call(self, function: ThrottleFunction, /) -> object: ...
     def write(self, operation: Operation[object], /) -> object: ...
-    def settle(self, awaited: Sequence[Awaited], /) -> object: ...
+    def settle(self, awaited: Sequence[AwaitedReading], /) -> object: ...
 
 
 class SyncWaiting:
@@ -53,12 +53,12 @@ class SyncWaiting:
         except Steering:
             raise
         except Exception as error:
-            return Failed(error)
+            return FunctionFailed(error)
 
     def write(self, operation: Operation[T]) -> T:
         return self._journal.run(operation)
 
-    def settle(self, awaited: Sequence[Awaited]) -> None:
+    def settle(self, awaited: Sequence[AwaitedReading]) -> None:
         wait([each.done for each in awaited], timeout=max(each.seconds for each in awaited))
 
 
@@ -80,11 +80,11 @@ class AsyncWaiting:
         except Steering:
             raise
         except Exception as error:
-            return Failed(error)
+            return FunctionFailed(error)
 
     def write(self, operation: Operation[T]) -> Awaitable[T]:
         return self._journal.arun(operation)
 
-    async def settle(self, awaited: Sequence[Awaited]) -> None:
+    async def settle(self, awaited: Sequence[AwaitedReading]) -> None:
         futures = [asyncio.wrap_future(each.done) for each in awaited]
         await asyncio.wait(futures, timeout=max(each.seconds for each in awaited))
