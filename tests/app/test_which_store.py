@@ -12,7 +12,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.app.store_origin import Origin, apart, lead_to
-from posthorse.store.address import is_same
+from posthorse.store.address import is_same_store
 
 SERVER = "postgresql://shop:sesame@db/shop"
 
@@ -120,7 +120,7 @@ def test_one_store_is_no_matter_whoever_names_it(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_who_enters_a_store_and_how_does_not_tell_it_apart(other: str, same: bool) -> None:
-    assert is_same(SERVER, other) is same
+    assert is_same_store(SERVER, other) is same
 
 
 def test_addresses_are_not_shown_with_their_passwords() -> None:

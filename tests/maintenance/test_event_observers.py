@@ -23,7 +23,7 @@ from msgspec.structs import replace
 import posthorse as ph
 from posthorse.errors import InvalidOption, TooLarge
 from posthorse.maintenance.event_observers import EventObservers
-from posthorse.rules.watched import decoded
+from posthorse.rules.watched import decode_interest
 from posthorse.store.operations import stream
 from posthorse.store.operations.observing import places_of
 from posthorse.store.operations.read import call
@@ -251,7 +251,7 @@ def test_a_watch_of_new_code_is_not_narrowed_by_old_code(store_url: str) -> None
 
     asyncio.run(look())
     watchers = new.store.read(queues_and_watchers()).watchers
-    assert sorted(tuple(decoded(words).names or ()) for words, _ in watchers) == [
+    assert sorted(tuple(decode_interest(words).names or ()) for words, _ in watchers) == [
         ("completed",),
         ("completed", "failed"),
     ]

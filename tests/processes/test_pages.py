@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from posthorse.errors import InvalidOption
 from posthorse.processes import http_server
 from posthorse.processes import probing as probing_module
-from posthorse.processes.http_server import HttpServer, Reply, checked_address, listen
+from posthorse.processes.http_server import HttpServer, Reply, checked_address, listening_socket
 from posthorse.processes.probing import Probing
 from posthorse.rules.health import Health
 from posthorse.store.base import Operation
@@ -172,7 +172,7 @@ def test_without_its_extra_the_page_of_metrics_names_it_and_probes_work(project:
 
 def test_an_address_that_is_taken_ends_the_worker_and_says_why(project: Project) -> None:
     project.write("", head=HEAD)
-    with closing(listen("127.0.0.1:0")) as other:
+    with closing(listening_socket("127.0.0.1:0")) as other:
         port = other.getsockname()[1]
         with project.working("--listen", str(port)) as worker:
             assert worker.process.wait(60) == 2
@@ -302,7 +302,7 @@ def served(*requests: bytes) -> list[bytes]:
     """Return the answers of a server to requests, each on a connection of its own and all at once."""
 
     async def run() -> list[bytes]:
-        listening = listen("0")
+        listening = listening_socket("0")
         server = HttpServer(listening, {"/hello": _hello, "/broken": _broken})
         await server.start()
         answers = await asyncio.gather(*(sent(listening.getsockname()[1], request) for request in requests))
@@ -362,7 +362,7 @@ def test_a_client_that_does_not_read_is_counted_and_loses_its_connection(
         return Reply(HTTPStatus.OK, b"x" * size)
 
     async def run() -> tuple[bytes, bytes, int]:
-        listening = listen("0")
+        listening = listening_socket("0")
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         server = HttpServer(listening, {"/large": large, "/hello": _hello})
         await server.start()
@@ -412,7 +412,7 @@ def test_what_is_not_an_address_is_refused(text: str) -> None:
 @pytest.mark.skipif(not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6"), reason="no IPv6 here")
 def test_ipv6() -> None:
     try:
-        with closing(listen("[::1]:0")) as listening:
+        with closing(listening_socket("[::1]:0")) as listening:
             assert HttpServer(listening, {}).address.startswith("http://[::1]:")
     except InvalidOption:
         pytest.skip("no IPv6 here")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from posthorse.rules.flow_graph import GraphEdge, GraphNode, depths, make_graph
+from posthorse.rules.flow_graph import GraphEdge, GraphNode, chain_depths, make_graph
 from posthorse.rules.job import State
 
 BEGIN = datetime(2026, 12, 1, tzinfo=UTC)
@@ -55,4 +55,4 @@ def test_edges_to_jobs_that_are_not_shown_are_left_out() -> None:
 
 def test_each_step_lies_below_all_that_it_needs() -> None:
     nodes = [node(name) for name in "abcd"]
-    assert depths(nodes, edges("ab", "bc", "ac", "ad")) == {"a": 0, "b": 1, "c": 2, "d": 1}
+    assert chain_depths(nodes, edges("ab", "bc", "ac", "ad")) == {"a": 0, "b": 1, "c": 2, "d": 1}

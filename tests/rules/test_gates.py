@@ -17,10 +17,10 @@ from posthorse.rules.gates import (
     GateState,
     Requirement,
     budget_of,
-    described,
+    gate_in_words,
     gate_name,
     gate_rule_of,
-    in_order,
+    lock_order,
     next_token,
     requirement_of_sequence,
     spent,
@@ -107,7 +107,7 @@ def test_a_value_names_the_same_gate_whatever_its_class() -> None:
 def test_gates_of_lanes_are_locked_before_gates_of_single_jobs() -> None:
     of_lane = [gate_name("rate", "queue", "z"), gate_name("retries", "queue", "a")]
     of_jobs = [gate_name("concurrency", "kind", "a", "key", 1), gate_name("sequence", "", "a")]
-    assert in_order([*of_jobs, *of_lane]) == [*of_lane, *of_jobs]
+    assert lock_order([*of_jobs, *of_lane]) == [*of_lane, *of_jobs]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_gates_of_lanes_are_locked_before_gates_of_single_jobs() -> None:
     ],
 )
 def test_a_gate_is_described_for_people(requirement: Requirement, words: str) -> None:
-    assert described(requirement.gate) == words
+    assert gate_in_words(requirement.gate) == words
 
 
 def test_a_named_limit_is_one_gate_wherever_it_is_declared() -> None:

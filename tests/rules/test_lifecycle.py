@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import GRAPH, Policy, Spent, decide
 from posthorse.rules.outcomes import Crashed, Lost, Raised, Returned, Snoozed, Stopped, Unfit
-from posthorse.rules.requests import ACTIONS, REQUESTS, Action, Request, target_of
+from posthorse.rules.requests import ACTIONS, REQUESTS, Action, Request, state_after
 from posthorse.rules.retry import Backoff
 from posthorse.rules.search.aims import has_effect
 from posthorse.rules.tuning import DEFAULTS
@@ -137,7 +137,7 @@ def test_every_request_is_decided_in_every_state() -> None:
 def test_actions_follow_the_graph(pair: tuple[State, Request], waits: bool, blocks: bool) -> None:
     state, request = pair
     action = ACTIONS[state, request]
-    target = target_of(action, waits=waits, blocks=blocks)
+    target = state_after(action, waits=waits, blocks=blocks)
     assert target is None or target in GRAPH[state]
     if state is State.PROCESSING:  # only its runner ends it
         assert action in (Action.ASK_RUNNER, Action.WITHDRAW_PAUSE, Action.REFUSE)
@@ -149,7 +149,7 @@ def test_actions_follow_the_graph(pair: tuple[State, Request], waits: bool, bloc
 @given(st.sampled_from(EVERY_PAIR), st.booleans())
 def test_what_is_requested_twice_changes_nothing_the_second_time(pair: tuple[State, Request], waits: bool) -> None:
     state, request = pair
-    target = target_of(ACTIONS[state, request], waits=waits)
+    target = state_after(ACTIONS[state, request], waits=waits)
     if target is not None:
         again = Action.REFUSE if request in ("retry", "discard") else Action.KEEP
         assert ACTIONS[target, request] is again
@@ -166,6 +166,6 @@ def test_final_states_are_left_only_by_retry_and_dead_letters_by_a_discard() -> 
     assert GRAPH[State.CANCELLED] == {State.PENDING, State.SCHEDULED, State.BLOCKED}
     assert GRAPH[State.FAILED] == {State.PENDING, State.SCHEDULED, State.BLOCKED, State.CANCELLED}
     assert {ACTIONS[state, "discard"] for state in State if state is not State.FAILED} == {Action.REFUSE}
-    assert target_of(ACTIONS[State.FAILED, "discard"], waits=False) is State.CANCELLED
+    assert state_after(ACTIONS[State.FAILED, "discard"], waits=False) is State.CANCELLED
     assert ACTIONS[State.FAILED, "cancel"] is Action.REFUSE
     assert ACTIONS[State.COMPLETED, "retry"] is Action.REFUSE  # of its bad items only

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.rules.pace import Pace
-from posthorse.rules.parts import Part, PartNow, in_order, numbers_of, progress_of_parts, should_share
+from posthorse.rules.parts import Part, PartNow, in_range_order, numbers_of, progress_of_parts, should_share
 from posthorse.rules.ranges import Range
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -40,7 +40,7 @@ def test_parts_are_in_the_order_of_their_ranges_whoever_gave_what_away(
         at = begins[giver] + (ends[giver] - begins[giver]) * share / 100
         begins[number], ends[number], ends[giver] = at, ends[giver], at
         made.append(Part(number, "", Range(at), given_by=giver))
-    assert in_order(numbers_of(reversed(made))) == sorted(begins, key=lambda number: begins[number])
+    assert in_range_order(numbers_of(reversed(made))) == sorted(begins, key=lambda number: begins[number])
 
 
 def test_progress_is_the_sum_of_all_parts() -> None:

@@ -18,8 +18,8 @@ from posthorse.rules.queues import (
     checked_live_layer,
     layer_as_words,
     layer_from_words,
+    settings_in_words,
     settings_of,
-    told,
 )
 from posthorse.rules.window import as_window
 
@@ -46,8 +46,8 @@ def test_all_settings_read_back_as_they_were_stored() -> None:
     assert layer_from_words(layer_as_words(layer)) == layer
     settings = settings_of(layer)
     assert (settings.weight, settings.max_duration, settings.order) == (3, 21_600.0, "lifo")
-    assert told(settings)["window"] == "22:00-06:00 Europe/Berlin"
-    assert set(told(settings)) == set(EVERYTHING)
+    assert settings_in_words(settings)["window"] == "22:00-06:00 Europe/Berlin"
+    assert set(settings_in_words(settings)) == set(EVERYTHING)
 
 
 def test_the_words_of_hardware_mean_settings_of_ours() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from posthorse.rules.lifecycle import MAX_UNFIT_WAIT, Policy, Spent, decide
 from posthorse.rules.outcomes import Stopped, Unfit
-from posthorse.rules.repeated_events import KEPT_APART, YIELDED, EventStep, is_endless, next_step, times_in_a_row
+from posthorse.rules.repeated_events import KEPT_APART, YIELDED, EventStep, is_endless, next_event, times_in_a_row
 from posthorse.rules.tuning import DEFAULTS
 
 YIELD = msgspec.json.encode({"detail": YIELDED, "worker": "w"}).decode()
@@ -16,7 +16,7 @@ YIELD = msgspec.json.encode({"detail": YIELDED, "worker": "w"}).decode()
 def test_a_series_has_a_bounded_number_of_steps_and_counts_all() -> None:
     steps: list[EventStep] = []
     for version in range(1, 1001):
-        written = next_step("unfit", '{"worker":"w"}', steps[-1] if steps else None)
+        written = next_event("unfit", '{"worker":"w"}', steps[-1] if steps else None)
         if written.instead_of is not None:
             assert steps.pop().version == written.instead_of
         steps.append(EventStep(version, "unfit", written.detail))
@@ -28,8 +28,8 @@ def test_a_series_has_a_bounded_number_of_steps_and_counts_all() -> None:
 def test_another_step_begins_a_new_series() -> None:
     last = EventStep(7, "snoozed", '{"times":40}')
     assert times_in_a_row("unfit", last) == 0
-    assert next_step("unfit", "{}", last) == ("{}", None)
-    assert next_step("snoozed", "{}", last) == ('{"times":41}', 7)
+    assert next_event("unfit", "{}", last) == ("{}", None)
+    assert next_event("snoozed", "{}", last) == ('{"times":41}', 7)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from posthorse.rules.events import Ending
 from posthorse.rules.job import State
-from posthorse.rules.tallies import Happened, Histogram, Measured, add, bucket_of, percentile, value_of, what_happened
+from posthorse.rules.tallies import (
+    Happened,
+    Histogram,
+    Measured,
+    add,
+    bucket_of,
+    bucket_value,
+    percentile,
+    what_happened,
+)
 
 TIMES = st.lists(st.integers(0, 10**13), min_size=1, max_size=200)
 
@@ -31,7 +40,7 @@ def test_a_percentile_is_within_a_tenth_of_the_exact_one(times: list[int], share
 
 @given(st.integers(1, 10**15))
 def test_a_time_is_in_the_bucket_that_stands_for_it(time: int) -> None:
-    assert value_of(bucket_of(time)) == pytest.approx(time, rel=0.0951)
+    assert bucket_value(bucket_of(time)) == pytest.approx(time, rel=0.0951)
     assert bucket_of(time) <= bucket_of(time + 1)
 
 
@@ -44,7 +53,7 @@ def test_parts_add_up_to_the_whole_in_any_order(times: list[int], parts: int) ->
 
 
 def test_a_time_before_it_began_counts_as_none() -> None:
-    assert value_of(bucket_of(-5)) == value_of(bucket_of(0)) == 0
+    assert bucket_value(bucket_of(-5)) == bucket_value(bucket_of(0)) == 0
 
 
 @pytest.mark.parametrize(

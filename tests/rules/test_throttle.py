@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 import posthorse as ph
 from posthorse.errors import InvalidOption
-from posthorse.rules.queues import checked_layer, checked_live_layer, layer_as_words, layer_from_words, told
+from posthorse.rules.queues import (
+    checked_layer,
+    checked_live_layer,
+    layer_as_words,
+    layer_from_words,
+    settings_in_words,
+)
 from posthorse.rules.throttle import (
     SILENT,
     Leave,
@@ -20,7 +26,7 @@ from posthorse.rules.throttle import (
     as_throttle,
     busy,
     in_words,
-    next_step,
+    nap_or_leave,
     requirement_of_items,
     wait_for_items,
     wait_of_answer,
@@ -93,7 +99,7 @@ def test_what_a_function_must_not_return(answer: object) -> None:
 def test_a_job_waits_with_its_worker_for_a_while_and_then_leaves(
     seconds: float | None, waited: float, chance: float, in_place: float, away: float
 ) -> None:
-    step = next_step(Wait("busy", seconds), waited, in_place=in_place, away=away, chance=chance)
+    step = nap_or_leave(Wait("busy", seconds), waited, in_place=in_place, away=away, chance=chance)
     if isinstance(step, Nap):
         assert 0 < step.seconds <= in_place - waited + 1e-9
         assert step.is_enough == (seconds is not None)
@@ -135,12 +141,12 @@ def test_a_throttle_is_stored_and_read_as_it_was(throttle: Throttle) -> None:
 
 
 def test_a_throttle_is_shown_in_words() -> None:
-    assert told(ph.QueueSettings(throttle=Throttle(items="5/s", load=8)))["throttle"] == "items=5/s,load=8"
+    assert settings_in_words(ph.QueueSettings(throttle=Throttle(items="5/s", load=8)))["throttle"] == "items=5/s,load=8"
 
     def is_busy() -> bool:
         return True
 
-    assert told(ph.QueueSettings(throttle=is_busy))["throttle"] == "<is_busy>"
+    assert settings_in_words(ph.QueueSettings(throttle=is_busy))["throttle"] == "<is_busy>"
 
 
 def test_a_store_holds_no_code() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from posthorse.rules.fair_share import FairShares, Head, Line, Passes, take_turns
 from posthorse.rules.gates import NANOSECONDS, GateLedger, GateState, Requirement
-from posthorse.rules.through_gates import Decision, JobWithGates, LaneGates, Sight, decide, lanes_with_room
+from posthorse.rules.through_gates import Decision, JobWithGates, LaneGates, Sight, decide_at_gates, lanes_with_room
 
 NOW = 10**18
 ALL = 1_000
@@ -53,9 +53,9 @@ class Claim:
     room: int
     limited_room: int
 
-    def decide(self) -> Decision:
+    def decide_at_gates(self) -> Decision:
         turns = FairShares(self.lines, {"heavy": 3}, Passes())
-        return decide(
+        return decide_at_gates(
             self.states,
             NOW,
             self.lanes,

@@ -142,7 +142,7 @@ def test_waits_are_those_of_the_heads(yard: Yard) -> None:
     yard.enqueue(1, MAIL)
     yard.enqueue(1, REPORTS)
     lanes = [yard.probe(MAIL), yard.probe(REPORTS), yard.probe(Lane("empty", "work"))]
-    waits = yard.store.read(claim.waits(lanes))
+    waits = yard.store.read(claim.lane_waits(lanes))
     assert set(waits) == {lanes[0].lane, lanes[1].lane}
     assert 600_000_000 <= waits[lanes[0].lane] < 660_000_000
     assert waits[lanes[1].lane] < 60_000_000
@@ -153,7 +153,7 @@ def test_a_job_that_had_to_wait_for_its_time_waits_since_then(yard: Yard) -> Non
     yard.pass_time(hours=1, minutes=10)
     yard.promote()
     probe = yard.probe(MAIL)
-    assert 600_000_000 <= yard.store.read(claim.waits([probe]))[probe.lane] < 660_000_000
+    assert 600_000_000 <= yard.store.read(claim.lane_waits([probe]))[probe.lane] < 660_000_000
     [mail] = yard.store.read(queues.queue_rows())
     assert 600_000_000 <= (mail.waited or 0) < 660_000_000
 

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from posthorse.rules.tallies import bucket_of, encode_histogram
 from posthorse.store.operations.tallies import Counted, DepthRow
-from posthorse.telemetry.exposition import SPANS, WorkerFigures, page
+from posthorse.telemetry.exposition import SPANS, WorkerFigures, metrics_page
 from posthorse.telemetry.latencies import Latencies
 from posthorse.telemetry.store_samples import StoreSample
 from posthorse.telemetry.totals import MAX_SERIES, KindTotals, WorkerTotals, cumulative
@@ -22,7 +22,7 @@ def counted(kind: str, happened: str, times: int, *micros: int, queue: str = "de
 def scraped(series: dict[tuple[str, str], KindTotals], store: StoreSample | None = None) -> dict[str, dict[str, float]]:
     """Return the values of each metric by its labels, as a client of Prometheus reads them."""
     figures = WorkerFigures("1", "", series, 1, 0, 1, 0, Latencies())
-    body, _ = page(figures, store, "")
+    body, _ = metrics_page(figures, store, "")
     found: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(body.decode()):
         for sample in family.samples:

@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from posthorse.views.report.content import ReportBy
-from posthorse.views.report.page import page
+from posthorse.views.report.page import report_page
 from tests.views.sample_report import EVIL, UNTIL, empty, report
 
 BYS: tuple[ReportBy, ...] = get_args(ReportBy)
@@ -89,7 +89,7 @@ class Parser(HTMLParser):
 
 
 def parsed(by: ReportBy = "kind", *, evil: str = "") -> Element:
-    text = page(report(by=by, evil=evil), store=f"shop.db{evil}", made_at=UNTIL)
+    text = report_page(report(by=by, evil=evil), store=f"shop.db{evil}", made_at=UNTIL)
     return parse(text)
 
 
@@ -168,7 +168,7 @@ def test_tables_have_headings_and_a_name(by: ReportBy) -> None:
         assert region.attributes["aria-label"]
 
 
-@pytest.mark.parametrize("root", [parsed(), parse(page(empty(), store="shop.db", made_at=UNTIL))])
+@pytest.mark.parametrize("root", [parsed(), parse(report_page(empty(), store="shop.db", made_at=UNTIL))])
 def test_the_page_has_an_outline(root: Element) -> None:
     [html] = root.all("html")
     assert html.attributes["lang"] == "en"

@@ -31,13 +31,13 @@ from posthorse.views.report.content import (
     WaitingJobs,
     deepest,
     ended,
-    folded,
+    merged_rows,
     step_of,
     waiting_over_time,
     week_of,
     with_empty_ones,
 )
-from posthorse.views.report.page import page
+from posthorse.views.report.page import report_page
 from posthorse.views.report.pictures import pictures
 from posthorse.views.report.sentences import sentences
 from posthorse.views.report.tables import csv_rows
@@ -115,7 +115,7 @@ def test_only_notable_changes_are_told(now: FigureRow, before: FigureRow, told: 
 def test_without_figures_of_the_span_before_nothing_is_compared() -> None:
     made = report(before=[])
     assert (made.before, made.changes) == (None, [])
-    assert "before: not known" in page(made, store="shop.db", made_at=UNTIL)
+    assert "before: not known" in report_page(made, store="shop.db", made_at=UNTIL)
 
 
 # ── figures ──────────────────────────────────────────────────────────────────────────────────────────
@@ -138,11 +138,11 @@ def test_names_come_by_size_and_times_in_order() -> None:
 
 def test_many_rows_are_folded_into_one_that_keeps_the_sums() -> None:
     rows = [row(f"kind{number}", number, failed=number // 10) for number in range(100)]
-    shown = folded(rows, 20)
+    shown = merged_rows(rows, 20)
     assert len(shown) == 20
     assert shown[-1].key == "and 81 others"
     assert Totals.of(shown).ended == Totals.of(rows).ended
-    assert folded(rows[:20], 20) == rows[:20]
+    assert merged_rows(rows[:20], 20) == rows[:20]
 
 
 def test_hours_without_jobs_are_filled_in_after_the_first() -> None:
@@ -227,7 +227,7 @@ def words_of(root: ElementTree.Element) -> str:
 @pytest.mark.parametrize("span", [timedelta(minutes=1), timedelta(days=1), WEEK, timedelta(days=60)])
 @pytest.mark.parametrize("evil", ["", EVIL])
 def test_pages_are_well_formed_and_stand_alone(by: ReportBy, span: timedelta, evil: str) -> None:
-    text = page(report(span, by, evil=evil), store=f"shop.db{evil}", made_at=UNTIL)
+    text = report_page(report(span, by, evil=evil), store=f"shop.db{evil}", made_at=UNTIL)
     root = parsed(text)
     assert not {"script", "link", "img", "iframe", "object"} & {found.tag for found in root.iter()}
     assert not {"src", "href", "style", "onload"} & {name for found in root.iter() for name in found.attrib}
@@ -240,7 +240,7 @@ def test_pages_are_well_formed_and_stand_alone(by: ReportBy, span: timedelta, ev
 
 def test_the_page_says_what_the_report_says() -> None:
     made = report()
-    told = words_of(parsed(page(made, store="shop.db", made_at=UNTIL)))
+    told = words_of(parsed(report_page(made, store="shop.db", made_at=UNTIL)))
     for sentence in (*made.sentences, *made.changes):
         assert sentence in told
     for text in ("What happened in shop.db", "all times in UTC", "may lose ten seconds of figures", "610,220"):
@@ -266,7 +266,7 @@ def test_the_page_has_a_picture_for_each_question() -> None:
 
 
 def test_the_page_of_an_empty_report_says_so() -> None:
-    told = words_of(parsed(page(empty(), store="shop.db", made_at=UNTIL)))
+    told = words_of(parsed(report_page(empty(), store="shop.db", made_at=UNTIL)))
     assert "In the last 7 days no job ended." in told
     assert "There are no figures of this time" in told
 

@@ -16,7 +16,7 @@ from posthorse.app.hooks import TakesHooks
 from posthorse.app.job import Job
 from posthorse.app.jobs import Jobs
 from posthorse.app.option_signatures import takes
-from posthorse.app.pickling import application_at, place_of
+from posthorse.app.pickling import application_at, variable_of
 from posthorse.app.reads_events import ReadsEvents
 from posthorse.app.sending import SendsEvents
 from posthorse.app.store_origin import Origin
@@ -102,7 +102,7 @@ class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany, ReadsEvents, SendsEvents
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return application_at, place_of(self)
+        return application_at, variable_of(self)
 
     @property
     def _app(self) -> Self:

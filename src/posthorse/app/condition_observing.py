@@ -23,7 +23,7 @@ from posthorse.rules.conditions import (
 )
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import Lane, NewJob
-from posthorse.rules.job_events import make_filter
+from posthorse.rules.job_events import make_event_filter
 from posthorse.rules.store_events import WorkerLost
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def observing_condition(
     if event is QueueLate:
         refuse_rest(event, {"kind": kind, "within": within, **rest}, takes="queue, after and resolved")
         limit = checked_limit(DEFAULT_AFTER if after is None else after, name="after")
-        rule = QueueLateRule("", limit, make_filter(None, None, queue).queues)
+        rule = QueueLateRule("", limit, make_event_filter(None, None, queue).queues)
     elif event is JobBehind:
         refuse_rest(event, {"after": after, **rest}, takes="within, kind, queue and resolved")
         if within is None:
@@ -60,7 +60,7 @@ def observing_condition(
                 "ph.events.JobBehind needs within: how long a job may take from when it is enqueued, such as "
                 'within="2h"'
             )
-        wanted = make_filter(None, kind, queue)
+        wanted = make_event_filter(None, kind, queue)
         rule = JobBehindRule("", checked_limit(within, name="within"), wanted.kinds, wanted.queues)
     else:
         given = {"kind": kind, "queue": queue, "after": after, "within": within, "resolved": resolved, **rest}

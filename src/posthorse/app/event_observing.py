@@ -14,7 +14,7 @@ from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.growth import OBSERVERS_QUEUE
 from posthorse.rules.job import Lane, NewJob, checked_name
-from posthorse.rules.job_events import ALL_CLASSES, CLASSES, JobEvent, Missed, StreamEvent, make_filter, members
+from posthorse.rules.job_events import ALL_CLASSES, CLASSES, JobEvent, Missed, StreamEvent, make_event_filter, members
 from posthorse.rules.observers import EventObserver
 from posthorse.rules.registry import make_kind_options, register
 from posthorse.rules.store_events import STORE_CLASSES, StoreEvent
@@ -46,7 +46,7 @@ class ObservingEvents(Generic[E]):
     ) -> None:
         self._app = app
         self._classes = classes_of(events)
-        self._filter = make_filter(None, kind, queue)
+        self._filter = make_event_filter(None, kind, queue)
         self._batch = None if batch is None else _checked_batch(batch)
         self._name = None if name is None else checked_name(name, what="name")
         self._options = make_kind_options({**options, "queue": OBSERVERS_QUEUE})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast, overload
 
 from posthorse.app.job_logs import FollowedLogs, logs_of
-from posthorse.app.reading import bad_items_of, check_kind, outcome_of, status_of
+from posthorse.app.reading import bad_items_of, check_kind, end_of, status_of
 from posthorse.app.result_wait import ResultWait
 from posthorse.app.retry_arguments import rebound, replaced
 from posthorse.app.timeline import Following, attempts_of
@@ -119,7 +119,7 @@ class Job(Generic[R]):
         has_ended = False
         while True:
             with waiting_at_most(wait.left):
-                outcome = yield from outcome_of(self._app, self.id)
+                outcome = yield from end_of(self._app, self.id)
             if outcome is not None:
                 return cast("R", outcome.value())  # as the kind declares
             if wait.is_over:
@@ -344,9 +344,9 @@ class Job(Generic[R]):
                 why = yield from self._why()
         except PosthorseError:
             return ""
-        from posthorse.app.why import target_of  # here, as below
+        from posthorse.app.why import app_target  # here, as below
 
-        target = target_of(self._app)
+        target = app_target(self._app)
         named = "" if target is None else f" --app {target}"
         return f": {clause(why.leading.sentence)}; see `posthorse why {self.id}{named}`"
 

@@ -22,7 +22,7 @@ _known: WeakKeyDictionary[Posthorse, tuple[str, str]] = WeakKeyDictionary()
 """Where applications were found: to look through all modules takes milliseconds."""
 
 
-def place_of(app: Posthorse) -> tuple[str, str]:
+def variable_of(app: Posthorse) -> tuple[str, str]:
     """Return the module and the variable of an application. Raises PicklingError if there is none."""
     known = _known.get(app)
     if known is not None and is_found(app, *known):

@@ -81,7 +81,7 @@ def status_with_steps(app: Posthorse, row: read.JobRow) -> Verb[Status]:
     return status
 
 
-def outcome_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
+def end_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
     """Read how a job ended; None while it has not. Raises JobNotFound."""
     row = yield from look_up(app, read.outcome(job_id))
     if row is None:
@@ -116,7 +116,7 @@ def _outcome_of_flow(app: Posthorse, job_id: str) -> Verb[Finished]:
     if row is not None and place is not None and place.gathers:
         return (yield from _gathered(app, job_id, row.kind.removesuffix(OF_ITEMS)))
     if place is not None and place.result is not None:
-        ended = yield from outcome_of(app, place.result)
+        ended = yield from end_of(app, place.result)
         if ended is not None and ended.state is State.COMPLETED:
             return replace_struct(ended, job=job_id)
     return Finished(job_id, State.COMPLETED, "null", None, None, object)

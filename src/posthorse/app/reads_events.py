@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from posthorse.app.parts import Parts
-from posthorse.rules.job_events import EventClass, make_filter
+from posthorse.rules.job_events import EventClass, make_event_filter
 from posthorse.rules.stream_cursor import as_cursor
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ReadsEvents(Parts):
         """
         from posthorse.app.streaming import Events  # here, because few processes read events
 
-        wanted = make_filter(names, kind, queue, tenant)
+        wanted = make_event_filter(names, kind, queue, tenant)
         return Events(self._app, wanted, None if after is None else as_cursor(after), follow=follow)
 
     @property

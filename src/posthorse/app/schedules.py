@@ -74,7 +74,7 @@ class Schedule(Generic[R]):
         rows = yield from look_up(self._app, schedules())
         row = next((row for row in rows if row.name == self.name), None)
         now = self._app.store.clock.now() if row is None else row.now
-        return status_of(Known(self._declared if row is None else _declared(row), row), now)
+        return schedule_status(Known(self._declared if row is None else _declared(row), row), now)
 
     astatus = twin(status)
 
@@ -197,7 +197,7 @@ def forget_schedule(app: Posthorse, known: Known) -> None:
     )
 
 
-def status_of(known: Known, now: int) -> ScheduleStatus:
+def schedule_status(known: Known, now: int) -> ScheduleStatus:
     """Return a schedule as users read it."""
     (name, call, timing, _), row = msgspec.structs.astuple(known.declared), known.row
     coming = timing.next_after(now if row is None else max(now, row.handled_until))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from posthorse.store.address import is_same, shown
+from posthorse.store.address import is_same_store, shown
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -44,7 +44,7 @@ def apart(app: Posthorse) -> Apart | None:
     """Compare the store that this process works with, the application's own, and that of POSTHORSE_URL."""
     origin, at_work = app.origin, app.settings.url
     own = shown(origin.url)
-    if not is_same(at_work, origin.url):
+    if not is_same_store(at_work, origin.url):
         default = "" if origin.is_named else ", the default, because nothing names another"
         advice = f"set {VARIABLE} for all processes of the application, in place of --url"
         if origin.is_in_code:
@@ -54,7 +54,7 @@ def apart(app: Posthorse) -> Apart | None:
             "enqueues from other processes are stored there",
             advice,
         )
-    if origin.overruled is not None and not is_same(origin.overruled, origin.url):
+    if origin.overruled is not None and not is_same_store(origin.overruled, origin.url):
         return Apart(
             f"{VARIABLE} names {shown(origin.overruled)}, but the application's code names {own}, which counts; "
             "commands without --app look into the other",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pickle import PicklingError
 from typing import TYPE_CHECKING
 
-from posthorse.app.pickling import MAIN, place_of
+from posthorse.app.pickling import MAIN, variable_of
 from posthorse.app.reading import make_status
 from posthorse.app.verbs import Verb, look_up
 from posthorse.clock import moment
@@ -102,7 +102,7 @@ def _facts(
     app: Posthorse, found: FoundJob, settings: QueueSettings, seen: Obstacles | None, target: str | None
 ) -> Facts:
     row, at = found.job, found.at
-    name = (target or target_of(app)) if row.kind in app.registry else None  # one that knows the kind
+    name = (target or app_target(app)) if row.kind in app.registry else None  # one that knows the kind
     facts = Facts(
         job=make_status(row, app.registry),
         now=moment(row.now),
@@ -135,10 +135,10 @@ def _with(facts: Facts, app: Posthorse, seen: Obstacles) -> Facts:
     )
 
 
-def target_of(app: Posthorse) -> str | None:
+def app_target(app: Posthorse) -> str | None:
     """Return the name by which another process can import the application; None if there is none."""
     try:
-        module, variable = place_of(app)
+        module, variable = variable_of(app)
     except PicklingError:
         return None
     return None if module == MAIN else f"{module}:{variable}"

@@ -13,7 +13,7 @@ import click
 
 from posthorse.app.client import Posthorse
 from posthorse.app.job import Job
-from posthorse.app.reading import outcome_of
+from posthorse.app.reading import end_of
 from posthorse.app.verbs import drive
 from posthorse.cli.bench_measures import Worker, percentile, pickup_times, running_worker
 from posthorse.cli.exits import Exit
@@ -118,9 +118,7 @@ def _measure(app: Posthorse, count: int, processes: int, concurrency: int) -> Ra
 
 def _seconds_of_work(app: Posthorse, jobs: Sequence[Job[None]], worker: Worker, queue: str) -> float:
     """Return the seconds from the start of the first job to the end of the last, on the store's clock."""
-    worker.wait_until(
-        lambda: drive(outcome_of(app, jobs[-1].id)) is not None
-    )  # costs the store less than the next line
+    worker.wait_until(lambda: drive(end_of(app, jobs[-1].id)) is not None)  # costs the store less than the next line
     worker.wait_until(lambda: len(_spans(app, jobs)) == len(jobs))
     spans = _spans(app, jobs)
     return (max(end for _, end in spans) - min(start for start, _ in spans)) / 1_000_000

@@ -13,7 +13,7 @@ from posthorse.cli.job_lookup import look_at, short
 from posthorse.cli.screen import clean, out, out_json, out_rich, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.wording import MARKS, amount, span
-from posthorse.rules.flow_graph import Graph, GraphEdge, GraphNode, depths
+from posthorse.rules.flow_graph import Graph, GraphEdge, GraphNode, chain_depths
 from posthorse.views.graph import GraphView
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _rows(graph: Graph, now: datetime) -> Sequence[Sequence[Text | str]]:
     from rich.text import Text
 
     names = {node.id: node.name for node in graph.nodes}
-    depth = depths(graph.nodes, graph.edges)
+    depth = chain_depths(graph.nodes, graph.edges)
     sources: dict[str, list[GraphEdge]] = {}
     for edge in graph.edges:
         sources.setdefault(edge.dependent, []).append(edge)

@@ -18,7 +18,7 @@ from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import hand_down, is_empty, json_lines_of, json_option, open_store, target_options
 from posthorse.cli.wording import short_span
 from posthorse.rules.job import State, checked_name
-from posthorse.rules.queues import DEFAULTS, QueueSettings, checked_layer, checked_words, told
+from posthorse.rules.queues import DEFAULTS, QueueSettings, checked_layer, checked_words, settings_in_words
 from posthorse.store.operations.limits import LimitRow, limits_at_work
 from posthorse.store.operations.queues import read_queues
 from posthorse.views.queue import QueueView, queue_views, unused
@@ -141,7 +141,7 @@ class Listed(NamedTuple):
 
     def differing(self, queue: str) -> str:
         """Write out the settings that differ from the defaults."""
-        settings = told(self.settings.get(queue, DEFAULTS))
+        settings = settings_in_words(self.settings.get(queue, DEFAULTS))
         return " ".join(f"{name}={text}" for name, text in settings.items() if name not in OF_STATE)
 
 

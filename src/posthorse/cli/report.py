@@ -25,7 +25,7 @@ from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_instant
 from posthorse.views.quantities import minute
 from posthorse.views.report.content import Report, ReportBy
-from posthorse.views.report.page import page
+from posthorse.views.report.page import report_page
 from posthorse.views.report.tables import csv_rows
 
 GROUPS = ("kind", "queue", "day", "hour", "tenant", "error")
@@ -83,7 +83,7 @@ def report(
     elif as_csv:
         _print_csv(made)
     elif html is not None:
-        text = page(made, store=_name(app), made_at=now)
+        text = report_page(made, store=_name(app), made_at=now)
         if html == "-":
             out_as_is(text.rstrip("\n"))
         else:

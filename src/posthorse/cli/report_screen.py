@@ -18,8 +18,8 @@ from posthorse.views.quantities import (
     seconds_as_text,
     span_in_words,
 )
-from posthorse.views.report.content import Report, Totals, ended, folded
-from posthorse.views.report.tables import FIGURES, cells, error_text, name_of
+from posthorse.views.report.content import Report, Totals, ended, merged_rows
+from posthorse.views.report.tables import FIGURES, cells, error_text, row_name
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -92,14 +92,14 @@ def _print_lines(report: Report) -> None:
 
 
 def _print_rows(report: Report) -> None:
-    rows = report.rows if report.by in ("day", "hour") else folded(report.rows, MAX_ROWS)
+    rows = report.rows if report.by in ("day", "hour") else merged_rows(report.rows, MAX_ROWS)
     is_time = report.by in ("day", "hour")
     columns = [
         Column(report.by.upper(), least=None if is_time else 10),
         *(Column(figure.heading.upper(), rank=figure.rank, is_number=True) for figure in FIGURES),
     ]
 
-    out_table(columns, [[name_of(row), *_colored(row, report.totals)] for row in rows])
+    out_table(columns, [[row_name(row), *_colored(row, report.totals)] for row in rows])
 
 
 def _colored(row: FigureRow, totals: Totals) -> Iterator[Text]:

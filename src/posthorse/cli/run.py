@@ -19,7 +19,7 @@ from typing import TextIO
 import click
 
 from posthorse.app.client import Posthorse
-from posthorse.app.reading import Finished, outcome_of
+from posthorse.app.reading import Finished, end_of
 from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, StartFailed, exit_of_states
 from posthorse.cli.job_lookup import JobLook, find_id, look_at
@@ -291,7 +291,7 @@ def _report(
 ) -> Exit:
     """Print data on stdout and messages on stderr; return the exit code."""
     status = look.status
-    finished = drive(outcome_of(app, status.id))
+    finished = drive(end_of(app, status.id))
     if finished is not None:
         _report_end(finished, as_json, tell)
         return exit_of_states([finished.state])

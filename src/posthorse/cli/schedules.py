@@ -17,7 +17,7 @@ from posthorse.app.schedules import (
     forget_schedule,
     known_schedules,
     next_times,
-    status_of,
+    schedule_status,
 )
 from posthorse.cli.exits import Exit, exit_of
 from posthorse.cli.screen import clean, complain, out, out_json, say, width
@@ -26,7 +26,7 @@ from posthorse.cli.target import again, hand_down, is_empty, json_lines_of, json
 from posthorse.cli.wording import clock_time, span
 from posthorse.clock import moment
 from posthorse.errors import InvalidTransition, QueueClosed, QueueFull, ScheduleNotFound, UsageError
-from posthorse.rules.cron import explained
+from posthorse.rules.cron import cron_in_words
 from posthorse.rules.schedules import ScheduleState, ScheduleStatus
 from posthorse.views.schedule import ScheduleView
 
@@ -73,7 +73,7 @@ def schedules(context: click.Context, target: str | None, url: str | None, as_js
         hand_down(context, target=target, url=url, as_json=as_json)
         return Exit.OK
     app = open_store(target, url)
-    statuses = [status_of(known, _now(app, known)) for known in known_schedules(app, is_stored=not is_empty(app))]
+    statuses = [schedule_status(known, _now(app, known)) for known in known_schedules(app, is_stored=not is_empty(app))]
     if as_json:
         out_json([ScheduleView.of(status) for status in statuses])
     elif statuses:
@@ -101,7 +101,7 @@ def next_(name: str, count: int, target: str | None, url: str | None, as_json: b
         out_json([time.isoformat() for time in times])
         return Exit.OK
     if timing.cron is not None:
-        say(explained(timing.cron))
+        say(cron_in_words(timing.cron))
     for time in times:
         out(f"{time:%a %Y-%m-%d %H:%M:%S} {time:%Z} ({time.isoformat()})")
     if known.row is not None and known.row.is_paused:

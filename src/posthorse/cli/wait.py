@@ -9,7 +9,7 @@ from math import inf
 import click
 
 from posthorse.app.client import Posthorse
-from posthorse.app.reading import Finished, outcome_of
+from posthorse.app.reading import Finished, end_of
 from posthorse.app.verbs import drive
 from posthorse.cli.exits import Exit, exit_of_states
 from posthorse.cli.job_lookup import find_id
@@ -87,7 +87,7 @@ def wait_for(
 
 
 def _finished(app: Posthorse, jobs: Collection[str]) -> list[Finished]:
-    found = [drive(outcome_of(app, job)) for job in jobs]
+    found = [drive(end_of(app, job)) for job in jobs]
     return [finished for finished in found if finished is not None]
 
 

@@ -24,7 +24,7 @@ from posthorse.rules.observers import MAX_BATCH, EventObserver
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.stream_cursor import StreamCursor, StreamPlace, Why, as_cursor, why_unreadable
-from posthorse.rules.watched import Interest, encoded
+from posthorse.rules.watched import Interest, encode_interest
 from posthorse.store.admission import Admission
 from posthorse.store.event_reading import events_of
 from posthorse.store.operations.observing import Stored, enter_reader, hand_over, keep_watching, places_of
@@ -262,4 +262,4 @@ def _reader(observer: str) -> str:
 
 def _watcher(observer: str, wanted: Interest) -> str:
     """Name the watch of an observer. While old and new code run side by side, each keeps up its own."""
-    return f"{_reader(observer)} {hashlib.sha256(encoded(wanted).encode()).hexdigest()[:8]}"
+    return f"{_reader(observer)} {hashlib.sha256(encode_interest(wanted).encode()).hexdigest()[:8]}"

@@ -53,7 +53,7 @@ def checked_address(text: str) -> tuple[str, int]:
     raise InvalidOption(f"--listen is {short(text)}; write HOST:PORT, such as 127.0.0.1:9090, or a port alone")
 
 
-def listen(text: str) -> socket.socket:
+def listening_socket(text: str) -> socket.socket:
     """Return a socket that listens at `HOST:PORT`. Raises InvalidOption if that cannot be had."""
     host, port = checked_address(text)
     try:

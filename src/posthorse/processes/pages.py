@@ -72,7 +72,7 @@ class WorkerPages:
     async def _metrics(self, headers: Mapping[str, str]) -> Reply:
         if not self._has_metrics:
             return Reply(HTTPStatus.NOT_IMPLEMENTED, f"{NEEDS_EXTRA}\n".encode())
-        from posthorse.telemetry.exposition import WorkerFigures, page  # here, because it needs the extra
+        from posthorse.telemetry.exposition import WorkerFigures, metrics_page  # here, because it needs the extra
 
         at_work = [one for one in self._runners.values() if one.was_ready and not one.ended.is_set()]
         figures = WorkerFigures(
@@ -85,7 +85,7 @@ class WorkerPages:
             deaths=self.deaths,
             latencies=self.latencies,
         )
-        body, content_type = page(figures, await self._samples.newest(), headers.get("accept", ""))
+        body, content_type = metrics_page(figures, await self._samples.newest(), headers.get("accept", ""))
         return Reply(HTTPStatus.OK, body, content_type)
 
     def _pids(self) -> Collection[int]:

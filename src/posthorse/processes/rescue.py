@@ -14,7 +14,7 @@ from posthorse.rules.lifecycle import Policy
 from posthorse.rules.outcomes import Crashed, Lost, Outcome, Stopped
 from posthorse.store.operations.runners import held_by, retire
 from posthorse.store.store import Store
-from posthorse.worker.base.process import described
+from posthorse.worker.base.process import exit_in_words
 
 log = logging.getLogger("posthorse.worker")
 
@@ -52,5 +52,5 @@ def _end_of(child: RunnerProcess, code: int, *, is_suspect: bool, alone: bool) -
     if code == LOST_LEASE or (child.pulse is not None and child.pulse.is_dead):
         return Lost("its runner could not renew its lease")
     if not is_suspect or code in (UNENDING_CODE, UNANSWERED):
-        return Lost(f"its runner ended: {described(code)}")
-    return Crashed(f"its runner died: {described(code)}", alone=alone)
+        return Lost(f"its runner ended: {exit_in_words(code)}")
+    return Crashed(f"its runner died: {exit_in_words(code)}", alone=alone)

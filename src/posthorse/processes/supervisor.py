@@ -50,7 +50,7 @@ from posthorse.worker.assembly import begin_maintenance, make_heart
 from posthorse.worker.base.launch import current_folder
 from posthorse.worker.base.log_formats import LogFormat
 from posthorse.worker.base.log_lines import configure_logging
-from posthorse.worker.base.process import described
+from posthorse.worker.base.process import exit_in_words
 from posthorse.worker.base.unanswered_calls import ends_once_told, ends_while_answered
 from posthorse.worker.heartbeat import Pulse
 
@@ -131,9 +131,9 @@ def _told_at_start(
 
 
 def _listen(address: str) -> socket.socket:
-    from posthorse.processes.http_server import listen  # here, for a worker that does not listen
+    from posthorse.processes.http_server import listening_socket  # here, for a worker that does not listen
 
-    return listen(address)
+    return listening_socket(address)
 
 
 class Supervisor:
@@ -341,7 +341,7 @@ class Supervisor:
         elif code == UNENDING_CODE:
             log.warning("runner %d ended, because a job in it would not; another takes its place", child.number)
         else:
-            log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, described(code))
+            log.error("runner %d (pid %d) died: %s", child.number, child.process.pid, exit_in_words(code))
         await self._rescue(child, code)
 
     async def _rescue(self, child: RunnerProcess, code: int) -> None:

@@ -100,7 +100,7 @@ def parse_cron(expression: object) -> Cron:
     return _parsed(expression)
 
 
-def explained(expression: str) -> str:
+def cron_in_words(expression: str) -> str:
     """Explain an expression in English. Raises InvalidOption."""
     fields = _fields(expression)
     if _NEAREST.search(fields[_DAY]):

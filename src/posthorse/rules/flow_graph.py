@@ -79,7 +79,7 @@ def critical_path(nodes: Mapping[str, GraphNode], edges: Collection[GraphEdge]) 
     return path[::-1]
 
 
-def depths(nodes: Sequence[GraphNode], edges: Collection[GraphEdge]) -> dict[str, int]:
+def chain_depths(nodes: Sequence[GraphNode], edges: Collection[GraphEdge]) -> dict[str, int]:
     """Return how many jobs come before each, in the longest chain."""
     sources: dict[str, list[str]] = {}
     for edge in edges:

@@ -132,12 +132,12 @@ def gate_name(*parts: object) -> str:
     return name.decode()
 
 
-def in_order(gates: Iterable[str]) -> list[str]:
+def lock_order(gates: Iterable[str]) -> list[str]:
     """Return the order in which gates are locked: lane-wide gates first, then gates with a partition value."""
     return sorted(gates, key=lambda gate: (_is_keyed(gate), gate))
 
 
-def described(gate: str) -> str:
+def gate_in_words(gate: str) -> str:
     """Describe a gate for users: `kind resize, customer_id=5`."""
     parts: list[object] = msgspec.json.decode(gate)
     words = [part if isinstance(part, str) else msgspec.json.encode(part).decode() for part in parts]

@@ -188,7 +188,7 @@ class EventFilter(msgspec.Struct, frozen=True):
         )
 
 
-def make_filter(
+def make_event_filter(
     names: str | EventClass | Iterable[str | EventClass] | None = None,
     kind: str | Iterable[str] | None = None,
     queue: str | Iterable[str] | None = None,

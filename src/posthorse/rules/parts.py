@@ -47,7 +47,7 @@ class PartNow(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
 
 
-def in_order(parts: Mapping[int, int | None]) -> list[int]:
+def in_range_order(parts: Mapping[int, int | None]) -> list[int]:
     """Return the numbers of parts in the order of their ranges. `parts`: by which part each was given away, by number.
 
     What a part gives away is the end of what it has then. So it comes right after the part, and after what the part
@@ -139,5 +139,5 @@ def _later(now: datetime, wait: timedelta) -> datetime:
 
 
 def numbers_of(parts: Iterable[Part]) -> Mapping[int, int | None]:
-    """Return by which part each was given away, for `in_order`."""
+    """Return by which part each was given away, for `in_range_order`."""
     return {part.number: part.given_by for part in parts}

@@ -29,7 +29,7 @@ class ProcessHooks:
         self.on_stop = (*self.on_stop, function)
 
 
-def name_of(function: Hook) -> str:
+def hook_name(function: Hook) -> str:
     """Return how messages name the function."""
     return f"{getattr(function, '__qualname__', repr(function)).rpartition('<locals>.')[2]}()"
 
@@ -41,10 +41,10 @@ def _check(decorator: str, function: Hook) -> None:
         inspect.signature(function).bind()
     except TypeError as error:
         raise InvalidOption(
-            f"{decorator}: {name_of(function)} is called without arguments, and cannot be: {error}"
+            f"{decorator}: {hook_name(function)} is called without arguments, and cannot be: {error}"
         ) from None
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidOption(
-            f"{decorator}: {name_of(function)} has a yield, so a call would run nothing; for what begins and ends "
+            f"{decorator}: {hook_name(function)} has a yield, so a call would run nothing; for what begins and ends "
             'together write a provider: ph.depends(…, scope="process")'
         )

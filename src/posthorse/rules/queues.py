@@ -193,7 +193,7 @@ def layer_from_words(words: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def told(settings: QueueSettings) -> dict[str, str]:
+def settings_in_words(settings: QueueSettings) -> dict[str, str]:
     """Return the settings that differ from the defaults, in the words in which users set them."""
     return {
         name: _told(name, value)

@@ -52,7 +52,7 @@ def stands_for_others(name: str, detail: str | None) -> bool:
     return is_endless(name, detail) and _times(detail) > KEPT_APART
 
 
-def next_step(name: str, detail: str | None, last: EventStep | None) -> NextEvent:
+def next_event(name: str, detail: str | None, last: EventStep | None) -> NextEvent:
     """Return how to store an endless event after the last one."""
     times = 1 + times_in_a_row(name, last)
     if times == 1 or last is None:

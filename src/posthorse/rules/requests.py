@@ -49,7 +49,7 @@ _TARGETS = {
 }
 
 
-def target_of(action: Action, *, waits: bool, blocks: bool = False) -> State | None:
+def state_after(action: Action, *, waits: bool, blocks: bool = False) -> State | None:
     """Return the state to which an action takes a job; None if the state stays.
 
     `waits`: it may not start yet. `blocks`: it waits for other jobs.

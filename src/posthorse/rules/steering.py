@@ -84,7 +84,7 @@ def leaves(error: BaseException) -> Sequence[BaseException]:
     return found
 
 
-def cause_of(error: BaseException) -> BaseException:
+def only_error_of(error: BaseException) -> BaseException:
     """Return the only error in a group; the error itself if it is not a group, or has several."""
     parts = leaves(error)
     return parts[0] if len(parts) == 1 else error
@@ -101,7 +101,7 @@ def snooze_in(error: BaseException) -> Snooze | None:
 
 def skip_in(error: BaseException) -> Skip | None:
     """Return the skip that is the only error of a group; any other error in it counts as a failure."""
-    part = cause_of(error)
+    part = only_error_of(error)
     return part if isinstance(part, Skip) else None
 
 
@@ -130,7 +130,7 @@ def verdict_on(
         return Verdict(wait=microseconds(max(waits)))
     if backoff is None:
         return Verdict()
-    return Verdict(wait=microseconds(as_timedelta(backoff(attempt, cause_of(error)), name="what backoff gave")))
+    return Verdict(wait=microseconds(as_timedelta(backoff(attempt, only_error_of(error)), name="what backoff gave")))
 
 
 def _why_not_again(

@@ -76,7 +76,7 @@ def bucket_of(micros: int) -> int:
     return int(BUCKETS_PER_DOUBLING * math.log2(micros)) if micros > 0 else AT_ONCE
 
 
-def value_of(bucket: int) -> float:
+def bucket_value(bucket: int) -> float:
     """Return the time that stands for a bucket, in microseconds: the middle of the bucket on a logarithmic scale."""
     return 0.0 if bucket == AT_ONCE else 2.0 ** ((bucket + 0.5) / BUCKETS_PER_DOUBLING)
 
@@ -98,7 +98,7 @@ def percentile(over: Mapping[int, int], share: float) -> float:
     for bucket in sorted(over):
         seen += over[bucket]
         if seen >= wanted:
-            return value_of(bucket)
+            return bucket_value(bucket)
     raise ValueError("an empty histogram has no percentiles")
 
 

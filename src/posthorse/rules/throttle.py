@@ -224,7 +224,7 @@ def wait_of_answer(answer: object) -> Wait | None:
     )
 
 
-def next_step(wait: Wait, waited: float, *, in_place: float, away: float, chance: float) -> Nap | Leave:
+def nap_or_leave(wait: Wait, waited: float, *, in_place: float, away: float, chance: float) -> Nap | Leave:
     """Return what a job does that must wait and has waited so many seconds with its worker.
 
     in_place: seconds that it waits with its worker at most.

@@ -1,6 +1,6 @@
 """Decide which of the jobs that a claim looked at pass the gates of their limits.
 
-Pure: `store/operations/through_gates` looks, calls `decide`, and writes the decision.
+Pure: `store/operations/through_gates` looks, calls `decide_at_gates`, and writes the decision.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def lanes_with_room(states: Iterable[GateState], now: int, lanes: Mapping[int, L
     )
 
 
-def decide(
+def decide_at_gates(
     states: Iterable[GateState],
     now: int,
     lanes: Mapping[int, LaneGates],

@@ -83,7 +83,7 @@ def tell(facts: StoredFacts, evidence: Sequence[Evidence], after: int = 0) -> li
     return list(_numbered(facts, _known(facts, evidence), after))
 
 
-def decoded(detail: str | None) -> Mapping[str, object]:
+def decoded_detail(detail: str | None) -> Mapping[str, object]:
     """Return what an event recorded; nothing if that is not an object."""
     try:
         return _decode(detail or "{}")
@@ -105,7 +105,7 @@ def _known(facts: StoredFacts, evidence: Sequence[Evidence]) -> Iterator[_Known]
         if not 1 < stored.version <= facts.version or stored.name not in MEANINGS:
             continue
         name = cast("EventName", stored.name)
-        detail = decoded(stored.detail)
+        detail = decoded_detail(stored.detail)
         earlier = detail.get("completed")
         if name == "retried" and isinstance(earlier, dict):
             yield from _completed_before(stored.version - 1, cast("dict[str, object]", earlier), was_tried=was_tried)

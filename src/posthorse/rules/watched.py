@@ -64,7 +64,7 @@ class Watched:
 
     def learn(self, watchers: Iterable[tuple[str, int]], now: float) -> None:
         """Learn of all watchers there are: what each wants, as JSON, and for how many microseconds that holds."""
-        known = [(decoded(words), micros) for words, micros in watchers]
+        known = [(decode_interest(words), micros) for words, micros in watchers]
         self.submitted = _kinds("submitted", known)
         self.started = _kinds("started", known)
         self.completed = _kinds("completed", known)
@@ -72,7 +72,7 @@ class Watched:
         self.ends_at = min((now + micros / 1_000_000 for _, micros in known), default=math.inf)
 
 
-def decoded(words: str) -> Interest:
+def decode_interest(words: str) -> Interest:
     """Read what a watcher wants. A newer version may say more than this one understands: then it wants all."""
     try:
         return _decode(words)
@@ -80,7 +80,7 @@ def decoded(words: str) -> Interest:
         return Interest()
 
 
-def encoded(wanted: Interest) -> str:
+def encode_interest(wanted: Interest) -> str:
     """Return what a watcher wants as it is stored."""
     return msgspec.json.encode(wanted).decode()
 

@@ -130,7 +130,7 @@ def _file_of(path: str) -> Path:
         raise InvalidSettings(f"the current folder, where {name} would be, is gone: {error.strerror}") from error
 
 
-def is_same(one: str, other: str) -> bool:
+def is_same_store(one: str, other: str) -> bool:
     """Return whether two addresses name the same store, as far as they show; users and options are not compared."""
     return _named_by(one) == _named_by(other)
 

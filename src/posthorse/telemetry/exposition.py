@@ -42,7 +42,7 @@ class WorkerFigures(NamedTuple):
     latencies: Latencies
 
 
-def page(worker: WorkerFigures, store: StoreSample | None, accept: str) -> tuple[bytes, str]:
+def metrics_page(worker: WorkerFigures, store: StoreSample | None, accept: str) -> tuple[bytes, str]:
     """Return the page and its content type. `accept`: the header of the request, which chooses the format."""
     encode, content_type = choose_encoder(accept)
     return encode(_Page(worker, store)), content_type

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from posthorse.rules.job import State
-from posthorse.rules.tallies import OTHER, RAN, Happened, Histogram, decode_histogram, value_of
+from posthorse.rules.tallies import OTHER, RAN, Happened, Histogram, bucket_value, decode_histogram
 from posthorse.store.operations.tallies import Counted
 
 MAX_SERIES = 200
@@ -88,7 +88,7 @@ def cumulative(over: Mapping[int, int], bounds: Sequence[float]) -> list[int]:
     """
     counts = [0] * (len(bounds) + 1)
     for bucket, count in over.items():
-        counts[bisect_left(bounds, value_of(bucket) / 1e6)] += count
+        counts[bisect_left(bounds, bucket_value(bucket) / 1e6)] += count
     for place in range(1, len(counts)):
         counts[place] += counts[place - 1]
     return counts

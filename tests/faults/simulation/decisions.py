@@ -11,7 +11,7 @@ from posthorse.rules.gates import NANOSECONDS, Arrival, GateLedger, GateState, R
 from posthorse.rules.job import JobError, State
 from posthorse.rules.lifecycle import GRAPH, Policy, Spent, decide
 from posthorse.rules.outcomes import Crashed, Expired, Lost, Outcome, Raised, Returned, Snoozed, Stopped, Unfit
-from posthorse.rules.requests import ACTIONS, REQUESTS, target_of
+from posthorse.rules.requests import ACTIONS, REQUESTS, state_after
 from posthorse.rules.retry import Backoff
 from posthorse.rules.schedules import MisfirePolicy, Policies, due
 from posthorse.rules.timing import Timing
@@ -30,7 +30,7 @@ def life(chance: random.Random) -> Iterator[str]:
     for _ in range(chance.randint(1, 40)):
         if state.is_final or chance.random() < 0.2:
             request = chance.choice(REQUESTS)
-            target = target_of(ACTIONS[state, request], waits=chance.random() < 0.2)
+            target = state_after(ACTIONS[state, request], waits=chance.random() < 0.2)
             if target is None:
                 continue
             if target not in GRAPH[state]:

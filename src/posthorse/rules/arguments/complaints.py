@@ -41,7 +41,7 @@ def misbound(parameters: list[Parameter], args: tuple[object, ...], kwargs: Mapp
     return f"is missing {_listed(missing)}"
 
 
-def unfit(form: Form, text: str, error: Exception) -> str:
+def why_unfit(form: Form, text: str, error: Exception) -> str:
     """Explain why stored arguments could not be read; `error` is what the decoder raised."""
     try:
         stored = msgspec.json.decode(text, type=dict[str, object])

@@ -19,7 +19,7 @@ from msgspec import UNSET
 from posthorse.errors import InvalidArgument
 from posthorse.rules.arguments.annotations import members_of, names_of, resolved, signature_of
 from posthorse.rules.arguments.codec import ArgumentCodec, codec_of, no_codec
-from posthorse.rules.arguments.complaints import misbound, unfit
+from posthorse.rules.arguments.complaints import misbound, why_unfit
 from posthorse.rules.arguments.outputs import Filling, holds_outputs, outputs_in
 from posthorse.rules.arguments.stored_form import POSITIONAL, Form, is_required, values_of
 from posthorse.rules.depends import Dependency
@@ -226,7 +226,7 @@ class Signature:
             filled = form.decode(text)
         except Exception as error:  # the user's classes may run code here, and raise anything
             raise ArgumentsUnfit(
-                f"the stored arguments do not fit {self._kind}() as it is now: {unfit(form, text, error)}"
+                f"the stored arguments do not fit {self._kind}() as it is now: {why_unfit(form, text, error)}"
             ) from error
         return form.call(filled)
 
@@ -250,7 +250,7 @@ class Signature:
         except Exception as error:  # the user's classes may run code here, and raise anything
             raise InputsUnfit(
                 f"the results of earlier jobs do not fit {self._kind}() as it is now: "
-                f"{unfit(self._form, filled, error)}"
+                f"{why_unfit(self._form, filled, error)}"
             ) from error
         return filled
 
@@ -274,7 +274,7 @@ class Signature:
         try:
             filled = form.decode(text)
         except Exception as error:  # the user's classes may run code here, and raise anything
-            raise ArgumentsUnfit(unfit(form, text, error)) from error
+            raise ArgumentsUnfit(why_unfit(form, text, error)) from error
         defaults = {each.name: each.default for each in self._parameters}
         return {
             name: defaults.get(name) if value is UNSET else value
@@ -299,7 +299,7 @@ class Signature:
         try:
             filled = form.decode(text)
         except Exception as error:  # the user's classes may run code here, and raise anything
-            raise ArgumentsUnfit(unfit(form, text, error)) from error
+            raise ArgumentsUnfit(why_unfit(form, text, error)) from error
         args, kwargs = form.call(msgspec.structs.replace(filled, **changes))
         return self.encode(args, kwargs)
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from posthorse.clock import moment
 from posthorse.rules.durations import as_text
-from posthorse.rules.gates import NANOSECONDS, described, next_token, tokens
+from posthorse.rules.gates import NANOSECONDS, gate_in_words, next_token, tokens
 from posthorse.rules.job import State
 from posthorse.rules.why.answer import Code, Estimate, Reason
 from posthorse.rules.why.facts import MAX_NAMED, Facts, GateFacts
-from posthorse.rules.why.words import at_moment, count_of, micros, one_line, progress_of
+from posthorse.rules.why.words import at_moment, capped_count, micros, one_line, progress_of
 
 
 def at_gates(facts: Facts) -> list[Reason]:
@@ -34,10 +34,10 @@ def _of_gate(facts: Facts, gate: GateFacts) -> Reason | None:
 
 
 def _in_sequence(facts: Facts, gate: GateFacts) -> Reason:
-    name = described(gate.requirement.gate)
+    name = gate_in_words(gate.requirement.gate)
     before = gate.inside + gate.ahead
     known: dict[str, object] = {"limit": name, "ahead": before, "holders": _holders(gate)}
-    jobs = f"{count_of(before)} job{' is' if before == 1 else 's are'} ahead"
+    jobs = f"{capped_count(before)} job{' is' if before == 1 else 's are'} ahead"
     unknown = Estimate(None, None, "it depends on when the jobs ahead are over")
     if not gate.holders:
         return Reason(
@@ -74,11 +74,13 @@ def _in_sequence(facts: Facts, gate: GateFacts) -> Reason:
 
 
 def _at_concurrency(facts: Facts, gate: GateFacts) -> Reason:
-    requirement, name = gate.requirement, described(gate.requirement.gate)
+    requirement, name = gate.requirement, gate_in_words(gate.requirement.gate)
     most = requirement.most or 0
     jobs = f"{most:,} job{'' if most == 1 else 's'} run at a time, "
     jobs += f"and {gate.inside:,} run{'s' if gate.inside == 1 else ''}"
-    ahead = "" if not gate.ahead else f"; {count_of(gate.ahead)} more {'waits' if gate.ahead == 1 else 'wait'} ahead"
+    ahead = (
+        "" if not gate.ahead else f"; {capped_count(gate.ahead)} more {'waits' if gate.ahead == 1 else 'wait'} ahead"
+    )
     return Reason(
         code=Code.CONCURRENCY,
         sentence=f"{_limit(name, is_full=gate.inside >= most)} lets {jobs}{ahead}.",
@@ -108,11 +110,11 @@ def _at_rate(facts: Facts, gate: GateFacts) -> Reason | None:
     step, burst = requirement.step, requirement.burst
     if not step or (tokens(gate.through, now, step, burst) > 0 and not gate.ahead):
         return None
-    name = described(requirement.gate)
+    name = gate_in_words(requirement.gate)
     token = max(now, next_token(gate.through, step, burst))
     own = moment((token + gate.ahead * step) // 1000)
     every = as_text(timedelta(microseconds=step / 1000))
-    ahead = "" if not gate.ahead else f", and {count_of(gate.ahead)} {'waits' if gate.ahead == 1 else 'wait'} ahead"
+    ahead = "" if not gate.ahead else f", and {capped_count(gate.ahead)} {'waits' if gate.ahead == 1 else 'wait'} ahead"
     return Reason(
         code=Code.RATE,
         sentence=f"{_limit(name, is_full=token > now)} lets one job start every {every}{ahead}; "
@@ -136,11 +138,11 @@ def _limit(name: str, *, is_full: bool) -> str:
 
 def opened(facts: Facts) -> Reason:
     """Word that the limit before which it is held has room again."""
-    name = "its limit" if facts.gate is None else f"the {described(facts.gate)}"
+    name = "its limit" if facts.gate is None else f"the {gate_in_words(facts.gate)}"
     return Reason(
         code=Code.LINING_UP,
         sentence=f"It was held before {name}, which has room again: a living worker lines it up within a minute.",
-        facts={"limit": None if facts.gate is None else described(facts.gate)},
+        facts={"limit": None if facts.gate is None else gate_in_words(facts.gate)},
         advice="nothing; look again in a moment",
         command=f"posthorse why {facts.job.id}",
         start=Estimate(facts.now, None, "workers look at limits with room every few seconds"),

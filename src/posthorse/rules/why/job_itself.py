@@ -11,7 +11,7 @@ from posthorse.rules.job import State, Status
 from posthorse.rules.throttle import THROTTLED
 from posthorse.rules.why.answer import Code, Estimate, Reason
 from posthorse.rules.why.facts import Facts, Holding, WaitsForOthers
-from posthorse.rules.why.words import at_moment, count_of, one_line, progress_of
+from posthorse.rules.why.words import at_moment, capped_count, one_line, progress_of
 
 
 def over(facts: Facts) -> Reason:
@@ -69,7 +69,7 @@ def running(facts: Facts) -> Iterator[Reason]:
     lasted = as_text(facts.now - holding.since)
     if holding.concurrency is not None and holding.held > holding.concurrency:
         sentence = (
-            f"A worker has it: {where} claimed it {lasted} ago. It holds {count_of(holding.held)} jobs and runs "
+            f"A worker has it: {where} claimed it {lasted} ago. It holds {capped_count(holding.held)} jobs and runs "
             f"{holding.concurrency} at a time, so this one may not have begun."
         )
     else:

@@ -10,7 +10,7 @@ from posthorse.rules.durations import as_text
 from posthorse.rules.why.answer import Code, Estimate, Reason
 from posthorse.rules.why.facts import MAX_COUNTED, Ahead, Facts
 from posthorse.rules.why.queue_and_workers import start_of, taking
-from posthorse.rules.why.words import count_of, listed, workers_of
+from posthorse.rules.why.words import capped_count, listed, workers_of
 
 MIN_STARTS = 8
 """An estimate needs this many starts."""
@@ -20,7 +20,7 @@ def quarantined(facts: Facts) -> Reason:
     """Word that the job is a suspect."""
     job, count = facts.job, 0 if facts.ahead is None else facts.ahead.count
     died = f"{job.crashes} time{'' if job.crashes == 1 else 's'} alone" if job.crashes else "while it ran among others"
-    ahead = "" if not count else f"; {count_of(count)} other suspect{' is' if count == 1 else 's are'} ahead"
+    ahead = "" if not count else f"; {capped_count(count)} other suspect{' is' if count == 1 else 's are'} ahead"
     return Reason(
         code=Code.QUARANTINE,
         sentence=f"It is a suspect, because its process died {died}: it waits to run alone, in quarantine{ahead}.",
@@ -54,7 +54,7 @@ def full(facts: Facts) -> Reason:
 def behind(facts: Facts, ahead: Ahead) -> Reason:
     """Word that other jobs come first, and how fast they go."""
     count, settings = ahead.count, facts.settings
-    jobs = f"{count_of(count)} job{' is' if count == 1 else 's are'} ahead of it"
+    jobs = f"{capped_count(count)} job{' is' if count == 1 else 's are'} ahead of it"
     where = f" in its queue {facts.job.queue!r}" if ahead.tenants < 2 else ", of its own tenant"
     turns = "" if ahead.tenants < 2 else f"; {ahead.tenants:,} tenants take turns"
     pace = _pace(_starts(ahead, facts.now), facts.now)

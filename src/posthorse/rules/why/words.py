@@ -19,7 +19,7 @@ def at_moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def count_of(count: int) -> str:
+def capped_count(count: int) -> str:
     """Return a number that was counted up to a limit."""
     return f"at least {MAX_COUNTED:,}" if count >= MAX_COUNTED else f"{count:,}"
 

@@ -89,7 +89,7 @@ def news(known: int) -> QuerySteps[News]:
 
 
 @single_operation
-def waits(probes: Sequence[Probe]) -> QuerySteps[dict[int, int]]:
+def lane_waits(probes: Sequence[Probe]) -> QuerySteps[dict[int, int]]:
     """Return how many microseconds the first jobs of lanes have waited; empty lanes are left out."""
     rows = yield from WAITS([(probe.lane, probe.after) for probe in probes])
     return {lane: waited for lane, waited in rows if waited is not None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from posthorse.rules.gates import GateLedger, GateState, Requirement, gate_name, in_order, in_step
+from posthorse.rules.gates import GateLedger, GateState, Requirement, gate_name, in_step, lock_order
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation, query, query_rows, single_operation
 from posthorse.store.operations.store_facts import now
 from posthorse.store.queries import Row
@@ -86,8 +86,8 @@ def loosen_gates(queue: str) -> QuerySteps[None]:
         beginning = gate_name(what, "queue", queue).removesuffix("]") + ","
         gates += [gate for (gate,) in (yield from GATES_OF(beginning=beginning))]
     if gates:
-        yield query_rows("lock_gates", [(gate,) for gate in in_order(gates)])
-        yield query_rows("loosen_gates", [(gate,) for gate in in_order(gates)])
+        yield query_rows("lock_gates", [(gate,) for gate in lock_order(gates)])
+        yield query_rows("loosen_gates", [(gate,) for gate in lock_order(gates)])
 
 
 @locking_first
@@ -118,13 +118,13 @@ def tend_gates(gates: Sequence[str], neglected: Sequence[str]) -> QuerySteps[Non
 
     Of the jobs that are held before a neglected gate the first tries again, because its limits may have been changed.
     """
-    every = [(gate,) for gate in in_order({*gates, *neglected})]
+    every = [(gate,) for gate in lock_order({*gates, *neglected})]
     if every:
         yield query_rows("lock_gates", every)  # in one statement: locking in two steps could break the lock order
     yield from _look_after(gates)
     if gates:
-        yield query_rows("forget_gates", [(gate,) for gate in in_order(gates)], patience=PATIENCE)
-    tried = in_order(set(neglected) - set(gates))
+        yield query_rows("forget_gates", [(gate,) for gate in lock_order(gates)], patience=PATIENCE)
+    tried = lock_order(set(neglected) - set(gates))
     if tried:
         yield query_rows("try_gates", [(gate,) for gate in tried])
         for gate in tried:
@@ -134,7 +134,7 @@ def tend_gates(gates: Sequence[str], neglected: Sequence[str]) -> QuerySteps[Non
 
 
 def _look_after(gates: Collection[str]) -> QuerySteps[None]:
-    locked = (yield from LOCK_GATES([(gate,) for gate in in_order(gates)])) if gates else []
+    locked = (yield from LOCK_GATES([(gate,) for gate in lock_order(gates)])) if gates else []
     if not locked:
         return
     yield query_rows("drop_slots", locked)
@@ -157,7 +157,7 @@ def _gate_states(gates: Sequence[str]) -> QuerySteps[tuple[list[GateState], int]
         if (through := in_step(state.through, row[-2] * 1000, moment)) != state.through
     }
     if ahead:  # the clock was set back since
-        yield query_rows("set_gates_back", [(gate, ahead[gate]) for gate in in_order(ahead)])
+        yield query_rows("set_gates_back", [(gate, ahead[gate]) for gate in lock_order(ahead)])
         gate_states = [state._replace(through=ahead.get(state.gate, state.through)) for state in gate_states]
     return gate_states, moment
 

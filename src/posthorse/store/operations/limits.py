@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from posthorse.rules.gates import NANOSECONDS, described, next_token, tokens
+from posthorse.rules.gates import NANOSECONDS, gate_in_words, next_token, tokens
 from posthorse.store.base import QuerySteps, TypedQuery, single_operation
 
 
@@ -53,11 +53,11 @@ def limits_at_work(limit: int) -> QuerySteps[list[LimitRow]]:
 def held_in_queues(limit: int) -> QuerySteps[list[tuple[str, str, int]]]:
     """Return queue, limit (described for users), and how many jobs of the queue it holds back."""
     rows = yield from HELD_IN_QUEUES(limit=limit)
-    return [(queue, described(gate), count) for queue, gate, count in rows]
+    return [(queue, gate_in_words(gate), count) for queue, gate, count in rows]
 
 
 def _limit_row(row: GateRow) -> LimitRow:
-    limit, now = described(row.gate), row.now * 1000
+    limit, now = gate_in_words(row.gate), row.now * 1000
     if not row.step:
         return LimitRow(limit, row.inside, row.most, None, None, None, row.held)
     left = max(0, tokens(row.through, now, row.step, row.burst))

@@ -11,7 +11,7 @@ from posthorse.rules.job import State
 from posthorse.rules.joins import Join
 from posthorse.rules.loop_state import decode_loops, encode_loops, forgiven
 from posthorse.rules.packing import PACKED, PLAIN, Packing
-from posthorse.rules.requests import ACTIONS, Action, Request, target_of
+from posthorse.rules.requests import ACTIONS, Action, Request, state_after
 from posthorse.store.base import QuerySteps, TypedQuery, query
 from posthorse.store.operations import ends
 from posthorse.store.operations.lanes import home_of, lane_id
@@ -109,7 +109,7 @@ def do_as_asked(
         blocks = family.own is not None and (family.own.blocks or (action is Action.RETRY and family.own.runs_again))
         if action is Action.CANCEL and state in (State.BLOCKED, State.PAUSED) and family.waits_for_children:
             return (yield from _cancel_after_children(job, state))
-        target = target_of(action, waits=is_early if action is Action.RESUME else bool(wait), blocks=blocks)
+        target = state_after(action, waits=is_early if action is Action.RESUME else bool(wait), blocks=blocks)
         if target is None:
             return state
         detail = None

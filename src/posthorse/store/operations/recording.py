@@ -6,7 +6,7 @@ Of a series without an end (`rules/repeated_events`), the last event replaces th
 from __future__ import annotations
 
 from posthorse.rules.event_names import EventName
-from posthorse.rules.repeated_events import EventStep, is_endless, next_step
+from posthorse.rules.repeated_events import EventStep, is_endless, next_event
 from posthorse.store.base import QuerySteps, TypedQuery, query
 
 LAST_EVENT = TypedQuery("last_event", EventStep)
@@ -17,7 +17,7 @@ def record(job: str, version: int, name: EventName, detail: str | None = None) -
     if not is_endless(name, detail):
         yield query("record", job=job, version=version, name=name, detail=detail)
         return
-    counted, instead_of = next_step(name, detail, (yield from last_step(job)))
+    counted, instead_of = next_event(name, detail, (yield from last_step(job)))
     if instead_of is None:
         yield query("record", job=job, version=version, name=name, detail=counted)
     else:

@@ -55,7 +55,7 @@ def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]
     if state is State.PENDING:
         if not (yield from WITHDRAW(lane=locked.lane, seq=locked.seq, job=job)):
             return []  # claimed between the two queries
-    elif waits(state) and (early or is_due(locked.run_at, locked.now)):
+    elif waits_for_its_time(state) and (early or is_due(locked.run_at, locked.now)):
         if (yield from WAITING_AMONG([(job,)])):
             return []  # what it needs is not there, however early it may run
         yield query("unpark", job=job)
@@ -66,7 +66,7 @@ def claim_one(runner: str, job: str, *, early: bool) -> QuerySteps[list[Claimed]
     return (yield from LEASED(job=job))
 
 
-def waits(state: State) -> bool:
+def waits_for_its_time(state: State) -> bool:
     """Return whether a job in this state waits for its time."""
     return state in (State.SCHEDULED, State.BLOCKED)
 

@@ -14,7 +14,7 @@ import msgspec
 from posthorse.clock import SECOND, monotonic
 from posthorse.rules.queues import Layer, layer_from_words
 from posthorse.rules.store_events import Loss, QueueChange, SteeredSchedule, StoreEventName
-from posthorse.rules.watched import Interest, Kinds, Watched, encoded
+from posthorse.rules.watched import Interest, Kinds, Watched, encode_interest
 from posthorse.store.base import (
     BoundQuery,
     QuerySteps,
@@ -92,7 +92,7 @@ def watch(name: str, wanted: Interest, life: str, *, seconds: float) -> QuerySte
     `life` names the stream if it never had a watcher. From this commit on rare events are told, and all events a second
     later. The first tick comes before all of them.
     """
-    words = encoded(wanted)
+    words = encode_interest(wanted)
     known = yield from WANTED_BY(name=name)
     if known != [(words,)]:
         yield query("count_change")

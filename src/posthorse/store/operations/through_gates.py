@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from posthorse.rules.fair_share import FairShares, Head, Line
-from posthorse.rules.gates import Requirement, described
-from posthorse.rules.through_gates import Decision, JobWithGates, LaneGates, Sight, decide, lanes_with_room
+from posthorse.rules.gates import Requirement, gate_in_words
+from posthorse.rules.through_gates import Decision, JobWithGates, LaneGates, Sight, decide_at_gates, lanes_with_room
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation, query_rows, unrepeatable_operation
 from posthorse.store.operations.by_fair_share import heads_of, next_in_turn, places_by_lane
 from posthorse.store.operations.claim import Claimed, Probe
@@ -147,7 +147,7 @@ def claim_through_gates(
     others, had_others = yield from next_in_turn(
         [probe for probe in probes if not _has_limits(lanes[probe.lane])], turns, room
     )
-    decision = decide(states, now, lanes, sight, others, turns, room=room, limited_room=limited_room)
+    decision = decide_at_gates(states, now, lanes, sight, others, turns, room=room, limited_room=limited_room)
 
     if decision.held:
         yield from _hold(decision)
@@ -230,7 +230,7 @@ def _with_arguments(candidate: Candidate, requirements: Requirements) -> QuerySt
 def _hold(decision: Decision) -> QuerySteps[None]:
     rows: list[Row] = []
     for head, (arrival, gate) in sorted(decision.held.items(), key=lambda held: held[1].arrival.job or ""):
-        why = f"waits for {described(gate.gate)}"
+        why = f"waits for {gate_in_words(gate.gate)}"
         rows.append((head.lane, head.seq, arrival.job, gate.gate, arrival.rank(gate), arrival.place, why))
     yield query_rows("hold", rows)
 

@@ -18,7 +18,15 @@ from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Execute
 from posthorse.store.queries import Value
 from posthorse.store.sqlite import forks, side_files
-from posthorse.store.sqlite.faults import FileIdentity, cannot_open, code_of, identity_of, log_moved, many_names, moved
+from posthorse.store.sqlite.faults import (
+    FileIdentity,
+    cannot_open,
+    code_of,
+    file_identity,
+    log_moved,
+    many_names,
+    moved,
+)
 from posthorse.store.sqlite.turnstile import locked
 
 BUSY_SECONDS = 30.0
@@ -51,7 +59,7 @@ class Session:
         self.is_in_doubt = False
         """True from a COMMIT until it is known to have happened."""
         self._name = str(path)
-        self._file = identity_of(self._name)
+        self._file = file_identity(self._name)
         self._log_name, self._index_name = side_files.log_of(path), side_files.index_of(path)
         self._look_at_log = 0.0
         self._log_check_interval = log_check_interval
@@ -63,7 +71,7 @@ class Session:
 
     def note_log(self) -> None:
         """Note which log is the right one, as soon as there is one; that holds while this connection is open."""
-        self._log, self._index = identity_of(self._log_name), identity_of(self._index_name)
+        self._log, self._index = file_identity(self._log_name), file_identity(self._index_name)
 
     def begin(self) -> None:
         """Begin a write transaction. Raises StoreUnreachable if another one takes too long."""
@@ -123,7 +131,7 @@ class Session:
         return not self.is_moved() and self._log_is_another()
 
     def _log_is_another(self) -> bool:
-        return identity_of(self._log_name) != self._log or identity_of(self._index_name) != self._index
+        return file_identity(self._log_name) != self._log or file_identity(self._index_name) != self._index
 
     def give_up(self) -> None:
         """Roll back and drop the connection, because its state is unknown after an error."""
@@ -142,7 +150,7 @@ class Session:
     def close(self) -> None:
         """Close it while idle."""
         with suppress(sqlite3.Error):
-            if self._log is not None and not self.is_moved() and identity_of(self._log_name) is None:
+            if self._log is not None and not self.is_moved() and file_identity(self._log_name) is None:
                 # Commits are in a log that no process finds again, unless they are moved into the file now.
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self.connection.close()
@@ -179,7 +187,7 @@ class StoreFile:
                 f"this process was forked while a connection to {self.path} was open, and SQLite loses commits of such "
                 "processes; fork before the first use or outside of transactions, or start processes with `spawn`"
             )
-        if (side_files.log_of(self.path), identity_of(self.path)) in _lost_logs:
+        if (side_files.log_of(self.path), file_identity(self.path)) in _lost_logs:
             raise log_moved(self.path)
         address = self._address()
         deadline = monotonic() + self.busy_seconds

@@ -23,7 +23,7 @@ def code_of(error: sqlite3.Error) -> int:
     return code & 0xFF
 
 
-def identity_of(path: Path | str) -> FileIdentity | None:
+def file_identity(path: Path | str) -> FileIdentity | None:
     """Return which file the name leads to; None for none."""
     # Only looked up: opening and closing the file outside SQLite would drop this process's locks on it.
     try:
@@ -102,7 +102,7 @@ def moved(path: Path, *, is_committed: bool = False) -> StoreError:
             f"{path} was removed, renamed or replaced while a commit was written to it, so the commit is in whatever "
             "became of that file; ask again with the same id or key"
         )
-    if identity_of(path) is None:
+    if file_identity(path) is None:
         return StoreUnreachable(
             f"{path} was removed or renamed while it was open, so nothing was written; put it back together "
             f"with its -wal, or, to begin with an empty store, stop all processes and remove {gate_of(path)}, too"

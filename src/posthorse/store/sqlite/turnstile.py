@@ -15,7 +15,7 @@ from posthorse.clock import monotonic
 from posthorse.errors import StoreError, StoreUnreachable
 from posthorse.rules.tuning import DEFAULTS, Tuning
 from posthorse.store.sqlite import forks
-from posthorse.store.sqlite.faults import FileIdentity, identity_of
+from posthorse.store.sqlite.faults import FileIdentity, file_identity
 from posthorse.store.sqlite.side_files import bell_of, gate_of, open_lock
 
 
@@ -66,7 +66,7 @@ class Turnstile:
             if deadline < self._look_again:
                 return
             # If the store itself is gone, its session reports it.
-            if identity_of(self._bell) == self._bell_file or identity_of(self._path) is None:
+            if file_identity(self._bell) == self._bell_file or file_identity(self._path) is None:
                 self._look_again = deadline + self._check_interval
                 return
             self.leave()

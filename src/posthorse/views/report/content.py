@@ -60,7 +60,7 @@ class Totals(View, frozen=True, kw_only=True):
             lost=sum(row.lost for row in rows),
             cancelled=sum(row.cancelled for row in rows),
             ended=sum(map(ended, rows)),
-            busy=round(sum(map(busy, rows)), 3),
+            busy=round(sum(map(busy_seconds, rows)), 3),
         )
 
     @property
@@ -150,7 +150,7 @@ def ended(row: FigureRow) -> int:
     return row.completed + row.failed + row.cancelled
 
 
-def busy(row: FigureRow) -> float:
+def busy_seconds(row: FigureRow) -> float:
     """Return for how many seconds attempts ran, added up."""
     return 0.0 if row.ran is None else row.ran.mean * (row.completed + row.failed + row.retried)
 
@@ -166,7 +166,7 @@ def slowest(kinds: Iterable[FigureRow]) -> list[FigureRow]:
     return [row for _, _, row in sorted(measured, key=lambda each: (-each[0], each[1]))][:MAX_SLOWEST]
 
 
-def folded(rows: Sequence[FigureRow], most: int) -> list[FigureRow]:
+def merged_rows(rows: Sequence[FigureRow], most: int) -> list[FigureRow]:
     """Return at most so many rows; the last then stands for all that follow, without their times."""
     if len(rows) <= most:
         return list(rows)

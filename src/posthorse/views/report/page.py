@@ -12,9 +12,9 @@ from posthorse.views.figures import ErrorGroup, FigureRow
 from posthorse.views.pictures.sparklines import sparkline, thin
 from posthorse.views.pictures.svg import element, plain
 from posthorse.views.quantities import count_in_words, minute, moment_near, seconds_as_text, share, span_in_words
-from posthorse.views.report.content import Report, Totals, busy, ended, folded
+from posthorse.views.report.content import Report, Totals, busy_seconds, ended, merged_rows
 from posthorse.views.report.pictures import Picture, pictures
-from posthorse.views.report.tables import FIGURES, cells, error_text, name_of
+from posthorse.views.report.tables import FIGURES, cells, error_text, row_name
 
 MAX_ROWS = 100
 MAX_ERRORS = 50
@@ -22,7 +22,7 @@ SPARKS = 48
 """Points of a sparkline."""
 
 
-def page(report: Report, *, store: str, made_at: datetime) -> str:
+def report_page(report: Report, *, store: str, made_at: datetime) -> str:
     """Return the page. `store` names what the figures are of."""
     title = f"Posthorse: {minute(report.since)} to {minute(report.until)}"
     body = element(
@@ -128,7 +128,7 @@ def _value(row: FigureRow, name: str) -> float:
         case "ended":
             return ended(row)
         case "busy":
-            return busy(row)
+            return busy_seconds(row)
         case _:
             return float(getattr(row, name))
 
@@ -150,16 +150,16 @@ def _table(name: str, report: Report, by: str, rows: Sequence[FigureRow]) -> str
         _heading(by),
         *(_heading(figure.heading, is_number=True, explanation=figure.explanation) for figure in FIGURES),
     ]
-    shown = rows if is_time else folded(rows, MAX_ROWS)
+    shown = rows if is_time else merged_rows(rows, MAX_ROWS)
     return _as_table(name, headings, [_row(row, report.totals) for row in shown])
 
 
 def _row(row: FigureRow, totals: Totals) -> list[str]:
     *figures, time = cells(row, totals)
     return [
-        element("th", plain(name_of(row)), scope="row"),
+        element("th", plain(row_name(row)), scope="row"),
         *map(_number, figures),
-        _number(time, _meter(busy(row), totals.busy)),
+        _number(time, _meter(busy_seconds(row), totals.busy)),
     ]
 
 

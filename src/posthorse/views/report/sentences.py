@@ -15,7 +15,7 @@ from posthorse.views.quantities import (
     short_count,
     span_in_words,
 )
-from posthorse.views.report.content import MAX_DEPTH, Report, Totals, busy
+from posthorse.views.report.content import MAX_DEPTH, Report, Totals, busy_seconds
 
 NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 
@@ -70,9 +70,10 @@ def _slow(report: Report, kinds: Sequence[FigureRow]) -> Iterator[str]:
     if report.slowest and (ran := report.slowest[0].ran) is not None:
         told = f"one attempt in a hundred runs longer than {seconds_as_text(ran.p99)}"
         yield f"The slowest kind is {report.slowest[0].key}: {told}."
-    dearest = max(kinds, key=busy)
-    if busy(dearest):
-        yield f"Most time goes into {dearest.key}: {share(busy(dearest), report.totals.busy)} of all that jobs ran."
+    dearest = max(kinds, key=busy_seconds)
+    if busy_seconds(dearest):
+        part = share(busy_seconds(dearest), report.totals.busy)
+        yield f"Most time goes into {dearest.key}: {part} of all that jobs ran."
 
 
 def _errors(report: Report) -> Iterator[str]:

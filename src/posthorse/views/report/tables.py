@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from posthorse.views.figures import ErrorGroup, FigureRow, Spread
 from posthorse.views.quantities import minute, seconds_as_text, share
-from posthorse.views.report.content import Report, ReportBy, Totals, busy, ended
+from posthorse.views.report.content import Report, ReportBy, Totals, busy_seconds, ended
 
 NO_NAME = "(none)"
 """What is shown for jobs without a tenant."""
@@ -54,11 +54,11 @@ def cells(row: FigureRow, totals: Totals) -> list[str]:
         seconds_as_text(None if waited is None else waited.p99),
         seconds_as_text(None if ran is None else ran.p50),
         seconds_as_text(None if ran is None else ran.p99),
-        share(busy(row), totals.busy),
+        share(busy_seconds(row), totals.busy),
     ]
 
 
-def name_of(row: FigureRow) -> str:
+def row_name(row: FigureRow) -> str:
     """Return what a row is called: a name, or the time at which it begins."""
     if row.began_at is None:
         return row.key or NO_NAME

@@ -8,7 +8,7 @@ from types import CodeType, TracebackType
 from typing import cast
 
 from posthorse.rules.job import MAX_TRACEBACK, JobError
-from posthorse.rules.steering import cause_of
+from posthorse.rules.steering import only_error_of
 from posthorse.rules.values.texts import full_name_of, message_of, storable
 
 MAX_PLACES = 1_000
@@ -28,7 +28,7 @@ def evidence_of(
 
     Whatever goes wrong while it is printed, even SystemExit, becomes part of the evidence and goes no further.
     """
-    named = cause_of(error)
+    named = only_error_of(error)
     try:
         told = _printed(error, trace)
     except BaseException:

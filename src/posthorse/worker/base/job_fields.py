@@ -29,7 +29,7 @@ class JobLabel(str):
         return label
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, object]:
+def job_fields_of(record: logging.LogRecord) -> dict[str, object]:
     """Return `job_id`, `kind`, `attempt`, `tenant`, `trace_id` of the job that a record is about; nothing without one.
 
     What the record has under these names counts first.

@@ -76,7 +76,7 @@ class CapturingHandler(logging.Handler):
         if recorder is not None and job is not None:
             try:
                 if record.levelno >= recorder.level_of(job):
-                    recorder.take(job, encoded(record, (job[0], job[1], job[2], recorder.tenant_of(job))))
+                    recorder.take(job, encoded_line(record, (job[0], job[1], job[2], recorder.tenant_of(job))))
             except Exception:
                 self.handleError(record)
         if len(logging.root.handlers) == 1:
@@ -121,7 +121,7 @@ def capture() -> None:
             logger.addHandler(CAPTURING)  # adding it again does nothing
 
 
-def encoded(record: logging.LogRecord, own: tuple[object, ...]) -> bytes:
+def encoded_line(record: logging.LogRecord, own: tuple[object, ...]) -> bytes:
     """Return a record as a line. `own` are the values of OWN_FIELDS, which every line of the job would have."""
     message, fields = message_in(record)
     fields |= extra_of(record)

@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 import msgspec
 
 from posthorse.rules.values.texts import storable
-from posthorse.worker.base.job_fields import fields_of
+from posthorse.worker.base.job_fields import job_fields_of
 from posthorse.worker.base.log_capture import JOB, extra_of, message_in, traceback_in
 from posthorse.worker.base.loggers import OF_JOBS
 
@@ -71,7 +71,7 @@ def _told(record: logging.LogRecord) -> dict[str, object]:
         "logger": record.name,
         "message": _whole(message),
         "process": record.process,
-        **{name: value for name, value in fields_of(record).items() if value is not None},
+        **{name: value for name, value in job_fields_of(record).items() if value is not None},
     }
     for name, value in {**fields, **extra_of(record)}.items():
         told.setdefault(_whole(name), _plain(value))

@@ -67,7 +67,7 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def described(code: int) -> str:
+def exit_in_words(code: int) -> str:
     """Describe for people how a process ended; `code` is its exit code, or minus the signal that killed it."""
     if code >= 0:
         return f"exit code {code}"

@@ -26,9 +26,9 @@ from posthorse.store.operations.claim import (
     claim,
     filled_lanes,
     first_places,
+    lane_waits,
     lanes_with_jobs,
     news,
-    waits,
 )
 from posthorse.store.operations.runners import Runner, set_idle
 from posthorse.store.operations.through_gates import claim_through_gates, depth_of_sight, in_sight
@@ -301,7 +301,7 @@ class Claiming:
         """Once a second, read how long lanes have waited that lanes of higher priority may starve."""
         probes = self._lanes.ageing_probes(monotonic())
         if probes:
-            self._lanes.ageing.learn(await self._store.aread(waits(probes)))
+            self._lanes.ageing.learn(await self._store.aread(lane_waits(probes)))
 
     def _lane(self, number: int) -> Lane:
         return self._lanes.served[number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from posthorse.rules.job import State
 from posthorse.store.operations import read
 from posthorse.store.operations.claim import Claimed
-from posthorse.store.operations.runs import claim_one, is_due, waits
+from posthorse.store.operations.runs import claim_one, is_due, waits_for_its_time
 from posthorse.store.store import Store
 
 
@@ -22,8 +22,8 @@ class OneJob:
         if row is None:
             return []
         state = State(row.state)
-        is_early = waits(state) and not is_due(row.run_at, row.now)
-        if not (state is State.PENDING or waits(state)) or (is_early and not self._at_once):
+        is_early = waits_for_its_time(state) and not is_due(row.run_at, row.now)
+        if not (state is State.PENDING or waits_for_its_time(state)) or (is_early and not self._at_once):
             return []
         claimed = await store.arun(claim_one(runner, self.job, early=self._at_once))
         if claimed:

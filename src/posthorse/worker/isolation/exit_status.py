@@ -11,7 +11,7 @@ from posthorse.rules.job import JobError
 from posthorse.rules.outcomes import Crashed, Outcome, Raised
 from posthorse.rules.registry import KindOptions
 from posthorse.rules.slice_size import TIMED_OUT
-from posthorse.worker.base.process import described
+from posthorse.worker.base.process import exit_in_words
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
@@ -55,4 +55,4 @@ def status_in_words(status: int) -> str:
     """Describe a wait status for people."""
     if status < 0:
         return "how is unknown, because its reaper died with it"
-    return described(os.waitstatus_to_exitcode(status))
+    return exit_in_words(os.waitstatus_to_exitcode(status))

@@ -24,7 +24,7 @@ from posthorse.rules.metadata import OF_RUNNING_JOB
 from posthorse.rules.middleware import Layer, MiddlewareRun
 from posthorse.rules.outcomes import Joined, Lost, Outcome, Raised, Returned, Skipped, Snoozed, Stopped, Unfit
 from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
-from posthorse.rules.steering import GiveUp, Steering, Verdict, cause_of, leaves, skip_in, snooze_in, verdict_on
+from posthorse.rules.steering import GiveUp, Steering, Verdict, leaves, only_error_of, skip_in, snooze_in, verdict_on
 from posthorse.rules.values.results import encode_result
 from posthorse.rules.values.texts import message_of
 from posthorse.store.operations.parts import results_of_parts
@@ -298,7 +298,7 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
         return _raised(stop.timed_out(), runnable)
     if any(isinstance(part, STORE_AWAY) and part.where == home for part in parts):
         # The store became unreachable, and the job's code is not at fault: it resumes after its last committed slice.
-        return Lost(message_of(cause_of(error)))
+        return Lost(message_of(only_error_of(error)))
     if (skip := skip_in(error)) is not None:
         return Skipped(f"skipped: {message_of(skip)}")
     snooze = snooze_in(error)

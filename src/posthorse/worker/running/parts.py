@@ -17,7 +17,7 @@ from posthorse import ids
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.outcomes import Split
 from posthorse.rules.packing import PACKED, JobTexts, Packing
-from posthorse.rules.parts import Part, in_order, numbers_of
+from posthorse.rules.parts import Part, in_range_order, numbers_of
 from posthorse.rules.ranges import Range
 from posthorse.rules.registry import Registered
 from posthorse.rules.steering import GiveUp
@@ -99,7 +99,7 @@ def _results(rows: Sequence[PartRow], kind: Registered, packing: Packing) -> lis
         parts.append(part)
         result = packing.of_stored(row.job, row.options).unpack(row.result or "null", "result")
         results[part.number] = decode_result(result, kind.signature.result_type)
-    return [results[number] for number in in_order(numbers_of(parts))]
+    return [results[number] for number in in_range_order(numbers_of(parts))]
 
 
 def _packed(range: Range, texts: JobTexts) -> Range:

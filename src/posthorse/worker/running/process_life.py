@@ -12,7 +12,7 @@ import inspect
 import logging
 from collections.abc import Coroutine
 
-from posthorse.rules.process_hooks import Hook, ProcessHooks, name_of
+from posthorse.rules.process_hooks import Hook, ProcessHooks, hook_name
 from posthorse.rules.tuning import Tuning
 from posthorse.worker.base.unanswered_calls import comes_within, in_a_thread
 from posthorse.worker.running.process_resources import ProcessResources
@@ -40,7 +40,7 @@ class ProcessLife:
             try:
                 await _called(function)
             except BaseException as error:
-                self.failed_in = name_of(function)
+                self.failed_in = hook_name(function)
                 error.add_note(f"raised by {self.failed_in}, a function of on_start")
                 raise
         self._is_started = True
@@ -56,7 +56,7 @@ class ProcessLife:
         await self.resources.close(each=each, within=STOP_WITHIN)
         for function in reversed(self._process_hooks.on_stop):
             await _ends(
-                f"{name_of(function)}, a function of on_stop,", _stopped(function), min(each, until - loop.time())
+                f"{hook_name(function)}, a function of on_stop,", _stopped(function), min(each, until - loop.time())
             )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 _MEMORY = Path("/proc/meminfo")
 
 
-def load(_of: str = "") -> float:
+def load_average(_of: str = "") -> float:
     """Return the load, averaged over one minute. Raises OSError where the system does not say it."""
     return os.getloadavg()[0]
 

@@ -17,7 +17,7 @@ from posthorse.clock import monotonic
 from posthorse.rules.throttle import SILENT, Name, Reading, Signal, Throttle
 from posthorse.rules.tuning import Tuning
 from posthorse.store.store import Store
-from posthorse.worker.checkpoints.throttles.machine import load, memory_in_use
+from posthorse.worker.checkpoints.throttles.machine import load_average, memory_in_use
 from posthorse.worker.checkpoints.throttles.probe import probe
 from posthorse.worker.checkpoints.throttles.server import ServerOfEngine, ServerOfStore, server_measures
 
@@ -111,7 +111,7 @@ class Measuring:
         self._of_engines: dict[object, Mapping[Name, Measure]] = {}
         self._failing: set[object] = set()
         self.measures: dict[Name, Measure] = {
-            "load": load,
+            "load": load_average,
             "memory": memory_in_use,
             "probe": lambda address: probe(address, within=self._tuning.throttle_patience),
             **server_measures(ServerOfStore(weakref.proxy(store))),

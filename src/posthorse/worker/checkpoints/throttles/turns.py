@@ -22,7 +22,7 @@ from posthorse.rules.throttle import (
     Wait,
     busy,
     in_words,
-    next_step,
+    nap_or_leave,
     requirement_of_items,
     wait_for_items,
     wait_of_answer,
@@ -56,7 +56,7 @@ class ThrottledTurns:
         waited = 0.0
         while (wait := (yield from self._wait())) is not None:
             tuning = self._journal.tuning
-            step = next_step(
+            step = nap_or_leave(
                 wait, waited, chance=random.random(), in_place=tuning.throttle_in_place, away=tuning.throttle_away
             )
             if isinstance(step, Leave):
