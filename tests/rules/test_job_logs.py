@@ -13,15 +13,15 @@ from posthorse.rules.job_logs import (
     HEAD_BYTES,
     HEAD_LINES,
     MAX_LINE,
-    PART_BYTES,
-    PART_LINES,
+    PIECE_BYTES,
+    PIECE_LINES,
     TAIL_BYTES,
     TAIL_LINES,
     AttemptLog,
     StoredLine,
-    decode_part,
+    decode_piece,
     encode_line,
-    encode_part,
+    encode_piece,
     lines_of,
     plain_fields,
 )
@@ -35,7 +35,7 @@ class Broken:
 
 
 def round_trip(line: StoredLine) -> StoredLine:
-    [back] = decode_part(encode_part([encode_line(line)]))
+    [back] = decode_piece(encode_piece([encode_line(line)]))
     return back
 
 
@@ -47,10 +47,10 @@ def test_a_line_reads_back() -> None:
 
 @given(st.text(), st.text(max_size=20), st.none() | st.text())
 def test_any_text_can_be_stored(message: str, logger: str, error: str | None) -> None:
-    text = encode_part([encode_line(StoredLine(1, "INFO", logger, message, None, error))])
+    text = encode_piece([encode_line(StoredLine(1, "INFO", logger, message, None, error))])
     assert "\0" not in text
     text.encode()
-    [line] = decode_part(text)
+    [line] = decode_piece(text)
     assert line.message[:50].isascii() or line.message.encode("utf-8")
 
 
@@ -92,15 +92,15 @@ def test_fields_have_a_form_in_json() -> None:
     assert plain_fields({}) is None
 
 
-def test_a_damaged_part_is_an_error() -> None:
+def test_a_damaged_piece_is_an_error() -> None:
     for text in ("z:!!!", "z:AAAA", "[[1]]", "nothing"):
         with pytest.raises(ValueError, match="damaged"):
-            decode_part(text)
+            decode_piece(text)
 
 
 def test_many_lines_are_compressed() -> None:
     lines = [encode_line(LINE)] * 100
-    assert len(encode_part(lines)) < sum(map(len, lines)) / 5
+    assert len(encode_piece(lines)) < sum(map(len, lines)) / 5
 
 
 # ── what is kept ─────────────────────────────────────────────────────────────────────────────────────
@@ -111,7 +111,7 @@ class Store:
 
     def __init__(self) -> None:
         self.log = AttemptLog()
-        self.parts: dict[int, Sequence[bytes]] = {}
+        self.pieces: dict[int, Sequence[bytes]] = {}
         self.logged = 0
 
     def add(self, count: int, size: int = 0) -> None:
@@ -121,18 +121,18 @@ class Store:
 
     def write(self) -> None:
         taken = self.log.take()
-        for part in taken.parts:
-            assert part.first not in self.parts
-            assert len(part.lines) <= PART_LINES
-            assert len(part.lines) == 1 or sum(map(len, part.lines)) <= PART_BYTES
-            self.parts[part.first] = part.lines
+        for piece in taken.pieces:
+            assert piece.first not in self.pieces
+            assert len(piece.lines) <= PIECE_LINES
+            assert len(piece.lines) == 1 or sum(map(len, piece.lines)) <= PIECE_BYTES
+            self.pieces[piece.first] = piece.lines
         for first in taken.dropped:
-            del self.parts[first]
+            del self.pieces[first]
 
     def numbers(self) -> list[int]:
         """Return the numbers of the lines that are kept, as the lines themselves say them."""
         self.write()
-        stored = [(1, first, 1, decode_part(encode_part(lines))) for first, lines in sorted(self.parts.items())]
+        stored = [(1, first, 1, decode_piece(encode_piece(lines))) for first, lines in sorted(self.pieces.items())]
         lines = lines_of(stored)
         assert [line.number for line in lines] == [int(line.message.split()[0]) for line in lines]
         assert sum(1 + line.left_out for line in lines) == self.logged, "what is missing is said"
@@ -147,7 +147,7 @@ def test_the_first_and_the_last_lines_are_kept_whenever_they_are_written(writes:
         store.write()
     numbers = store.numbers()
     assert len(numbers) <= HEAD_LINES + TAIL_LINES
-    assert sum(len(line) for lines in store.parts.values() for line in lines) <= HEAD_BYTES + TAIL_BYTES + MAX_LINE
+    assert sum(len(line) for lines in store.pieces.values() for line in lines) <= HEAD_BYTES + TAIL_BYTES + MAX_LINE
     assert numbers[-1:] == ([store.logged] if store.logged else [])
     assert numbers[:1] == ([1] if store.logged else [])
     if store.logged <= 1000 and all(size == 0 for _, size in writes):
@@ -160,7 +160,7 @@ def test_of_many_short_lines_a_thousand_are_kept() -> None:
     assert store.numbers() == [*range(1, 201), *range(4_201, 5_001)]
 
 
-def test_slow_lines_leave_part_by_part() -> None:
+def test_slow_lines_leave_piece_by_piece() -> None:
     store = Store()
     for _ in range(300):
         store.add(10)
@@ -173,8 +173,8 @@ def test_slow_lines_leave_part_by_part() -> None:
 
 def test_lines_after_one_that_was_read() -> None:
     stored = [
-        (1, 1, 1, decode_part(encode_part([encode_line(LINE)] * 3))),
-        (2, 1, 1, decode_part(encode_part([encode_line(LINE)] * 2))),
+        (1, 1, 1, decode_piece(encode_piece([encode_line(LINE)] * 3))),
+        (2, 1, 1, decode_piece(encode_piece([encode_line(LINE)] * 2))),
     ]
     lines = lines_of(stored)
     assert [(line.run, line.number) for line in lines] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]

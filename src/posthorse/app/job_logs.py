@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from posthorse.app.reading import is_packed, texts_of
 from posthorse.app.verbs import Verb, adrive, drive, look_up, wait_for_end
 from posthorse.errors import CodecError, InvalidOption
-from posthorse.rules.job_logs import LogLine, StoredLine, decode_part, lines_of
+from posthorse.rules.job_logs import LogLine, StoredLine, decode_piece, lines_of
 from posthorse.rules.packing import PLAIN_TEXTS
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.blocking import refuse_in_loop
-from posthorse.store.operations.job_logs import StoredPart, last_log_parts, log_parts
+from posthorse.store.operations.job_logs import StoredPiece, last_log_pieces, log_pieces
 from posthorse.store.operations.one_job import why_missing
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 100_000
 PAGE = 50
-"""Parts that are read at once."""
+"""Pieces that are read at once."""
 
 FOLLOW_INTERVAL = 0.5
 """Seconds between two looks for new lines."""
@@ -71,7 +71,7 @@ def logs_of(
     found, last = list[LogLine](), _checked(attempt, after)
     while len(found) < limit:
         run, number = (0, 0) if last is None else (last.run, last.number)
-        page = log_parts(job_id, epoch=run, number=number, attempt=attempt, limit=PAGE)
+        page = log_pieces(job_id, epoch=run, number=number, attempt=attempt, limit=PAGE)
         rows = yield from look_up(app, page)
         lines = lines_of((yield from _decoded(app, job_id, rows)), last)
         found += lines
@@ -84,17 +84,17 @@ def logs_of(
 def last_logs_of(app: Posthorse, job_id: str, *, attempt: int | None, limit: int) -> Verb[list[LogLine]]:
     """Read the last lines of a job, in order. Raises JobNotFound, InvalidOption, CodecError."""
     _checked(attempt, None)
-    parts = PAGE
+    pieces = PAGE
     while True:
-        rows = yield from look_up(app, last_log_parts(job_id, attempt=attempt, limit=parts))
+        rows = yield from look_up(app, last_log_pieces(job_id, attempt=attempt, limit=pieces))
         lines = lines_of((yield from _decoded(app, job_id, None if rows is None else rows[::-1])))
-        if rows is None or len(lines) >= limit or len(rows) < parts:
+        if rows is None or len(lines) >= limit or len(rows) < pieces:
             return lines[-limit:]
-        parts *= 4
+        pieces *= 4
 
 
 def _decoded(
-    app: Posthorse, job_id: str, rows: Sequence[StoredPart] | None
+    app: Posthorse, job_id: str, rows: Sequence[StoredPiece] | None
 ) -> Verb[list[tuple[int, int, int, Sequence[StoredLine]]]]:
     if rows is None:
         raise (yield from look_up(app, why_missing(job_id)))
@@ -102,7 +102,7 @@ def _decoded(
     if any(is_packed(row.lines) for row in rows):
         texts = yield from texts_of(app, job_id)
     try:
-        return [(row.epoch, row.part, row.attempt, decode_part(texts.unpack(row.lines, "log"))) for row in rows]
+        return [(row.epoch, row.piece, row.attempt, decode_piece(texts.unpack(row.lines, "log"))) for row in rows]
     except ValueError as error:
         raise CodecError(f"the log of job {job_id} cannot be read: {error}") from error
 

@@ -1,6 +1,6 @@
 """What a job logged: the form in which lines are stored, and how many of an attempt are kept. Pure.
 
-A line is a JSON array: the moment in microseconds, level, logger, message, fields and error. A part is the JSON array
+A line is a JSON array: the moment in microseconds, level, logger, message, fields and error. A piece is the JSON array
 of some lines, compressed if that is shorter. Of a talkative attempt its first and its last lines are kept.
 """
 
@@ -29,14 +29,14 @@ HEAD_LINES, HEAD_BYTES = 200, 48_000
 TAIL_LINES, TAIL_BYTES = 800, 208_000
 """At most so many lines are kept of what follows: the last ones."""
 
-PART_LINES, PART_BYTES = 100, 32_000
-"""Lines and bytes of one part. Later lines leave part by part, so a part is small beside all that is kept."""
+PIECE_LINES, PIECE_BYTES = 100, 32_000
+"""Lines and bytes of one piece. Later lines leave piece by piece, so a piece is small beside all that is kept."""
 
 MAX_FIELDS, MAX_FIELD = 50, 1_000
 """Fields of a line, and bytes of the value of one; more are left out, and longer ones are cut."""
 
 _COMPRESSED = "z:"
-"""How a compressed part begins. A plain one begins with a bracket, and one that a codec packed with `~`."""
+"""How a compressed piece begins. A plain one begins with a bracket, and one that a codec packed with `~`."""
 
 _MIN_COMPRESSED = 200
 _LEFT_OUT = "…"
@@ -77,17 +77,17 @@ class StoredLine(NamedTuple):
     error: str | None
 
 
-class LinePart(NamedTuple):
-    """Some lines of an attempt that follow each other. The number of the first one names the part."""
+class LinePiece(NamedTuple):
+    """Some lines of an attempt that follow each other. The number of the first one names the piece."""
 
     first: int
     lines: Sequence[bytes]
 
 
 class Taken(NamedTuple):
-    """What must be written of an attempt, and the parts that must be removed because later lines replace them."""
+    """What must be written of an attempt, and the pieces that must be removed because later lines replace them."""
 
-    parts: Sequence[LinePart]
+    pieces: Sequence[LinePiece]
     dropped: Sequence[int]
 
 
@@ -154,11 +154,11 @@ def _cut(line: StoredLine) -> bytes:
         length //= 2
 
 
-# ── parts ────────────────────────────────────────────────────────────────────────────────────────────
+# ── pieces ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def encode_part(lines: Sequence[bytes]) -> str:
-    """Return the text of a part."""
+def encode_piece(lines: Sequence[bytes]) -> str:
+    """Return the text of a piece."""
     plain = b"[" + b",".join(lines) + b"]"
     if len(plain) > _MIN_COMPRESSED:
         compressed = base64.b64encode(zlib.compress(plain))
@@ -167,24 +167,24 @@ def encode_part(lines: Sequence[bytes]) -> str:
     return plain.decode()
 
 
-def decode_part(text: str) -> list[StoredLine]:
-    """Return the lines of a part. Raises ValueError for a damaged one."""
+def decode_piece(text: str) -> list[StoredLine]:
+    """Return the lines of a piece. Raises ValueError for a damaged one."""
     try:
         plain: str | bytes = text
         if text.startswith(_COMPRESSED):
             plain = zlib.decompress(base64.b64decode(text.removeprefix(_COMPRESSED)))
         return _decode(plain)
     except (zlib.error, binascii.Error, msgspec.MsgspecError) as error:
-        raise ValueError(f"a part of a log is damaged: {error}") from error
+        raise ValueError(f"a piece of a log is damaged: {error}") from error
 
 
 def lines_of(
-    parts: Sequence[tuple[int, int, int, Sequence[StoredLine]]], after: LogLine | None = None
+    pieces: Sequence[tuple[int, int, int, Sequence[StoredLine]]], after: LogLine | None = None
 ) -> list[LogLine]:
-    """Return the lines of parts (run, first, attempt, lines) in their order, those after a given line."""
+    """Return the lines of pieces (run, first, attempt, lines) in their order, those after a given line."""
     found: list[LogLine] = []
     run, number = (0, 0) if after is None else (after.run, after.number)
-    for epoch, first, attempt, lines in parts:
+    for epoch, first, attempt, lines in pieces:
         if epoch != run:
             run, number = epoch, 0
         for place, stored in enumerate(lines, first):
@@ -213,7 +213,7 @@ def _line(stored: StoredLine, *, attempt: int, run: int, number: int, left_out: 
 
 
 class AttemptLog:
-    """The lines of one attempt that are not written yet, and which written parts are kept."""
+    """The lines of one attempt that are not written yet, and which written pieces are kept."""
 
     __slots__ = (
         "_count",
@@ -236,7 +236,7 @@ class AttemptLog:
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         self._kept: deque[tuple[int, int, int]] = deque()
-        """Parts behind the head that were taken: first line, lines and bytes."""
+        """Pieces behind the head that were taken: first line, lines and bytes."""
         self._kept_bytes = 0
 
     @property
@@ -259,33 +259,33 @@ class AttemptLog:
 
     def take(self) -> Taken:
         """Take out what came since the last time."""
-        parts = _split(self._head_taken + 1, self._head)
+        pieces = _split(self._head_taken + 1, self._head)
         behind = _split(self._count - len(self._tail) + 1, tuple(self._tail))
         self._head_taken += len(self._head)
         self._head, self._tail, self._tail_bytes = [], deque(), 0
-        for part in behind:
-            size = sum(map(len, part.lines))
-            self._kept.append((part.first, len(part.lines), size))
+        for piece in behind:
+            size = sum(map(len, piece.lines))
+            self._kept.append((piece.first, len(piece.lines), size))
             self._kept_bytes += size
         dropped: list[int] = []
         while self._kept and (self._kept_bytes > TAIL_BYTES or sum(lines for _, lines, _ in self._kept) > TAIL_LINES):
             first, _, size = self._kept.popleft()
             self._kept_bytes -= size
             dropped.append(first)
-        return Taken([*parts, *behind], dropped)
+        return Taken([*pieces, *behind], dropped)
 
 
-def _split(first: int, lines: Sequence[bytes]) -> list[LinePart]:
-    parts: list[LinePart] = []
+def _split(first: int, lines: Sequence[bytes]) -> list[LinePiece]:
+    pieces: list[LinePiece] = []
     begin = size = 0
     for end, line in enumerate(lines):
-        if end > begin and (end - begin == PART_LINES or size + len(line) > PART_BYTES):
-            parts.append(LinePart(first + begin, lines[begin:end]))
+        if end > begin and (end - begin == PIECE_LINES or size + len(line) > PIECE_BYTES):
+            pieces.append(LinePiece(first + begin, lines[begin:end]))
             begin, size = end, 0
         size += len(line)
     if begin < len(lines):
-        parts.append(LinePart(first + begin, lines[begin:]))
-    return parts
+        pieces.append(LinePiece(first + begin, lines[begin:]))
+    return pieces
 
 
 _encode = msgspec.json.Encoder().encode

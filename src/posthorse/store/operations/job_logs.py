@@ -1,4 +1,4 @@
-"""Logs of jobs: parts are written under the leases of their attempts, and read in order."""
+"""Logs of jobs: pieces are written under the leases of their attempts, and read in order."""
 
 from __future__ import annotations
 
@@ -21,83 +21,83 @@ from posthorse.store.operations.read import outcome
 T = TypeVar("T")
 
 
-class LogPart(NamedTuple):
-    """A part to write: lines of an attempt, named by the number of the first."""
+class LogPiece(NamedTuple):
+    """A piece to write: lines of an attempt, named by the number of the first."""
 
     job: str
     epoch: int
-    part: int
+    piece: int
     attempt: int
     lines: str
 
 
-class DroppedPart(NamedTuple):
-    """A part that later lines replace."""
+class DroppedPiece(NamedTuple):
+    """A piece that later lines replace."""
 
     job: str
     epoch: int
-    part: int
+    piece: int
 
 
 class LogChanges(NamedTuple):
     """What a runner writes at once of what its jobs logged."""
 
-    parts: Sequence[LogPart] = ()
-    dropped: Sequence[DroppedPart] = ()
+    pieces: Sequence[LogPiece] = ()
+    dropped: Sequence[DroppedPiece] = ()
 
 
-class StoredPart(NamedTuple):
-    """A part as stored."""
+class StoredPiece(NamedTuple):
+    """A piece as stored."""
 
     epoch: int
-    part: int
+    piece: int
     attempt: int
     lines: str
 
 
-LOG_PARTS = TypedQuery("log_parts", StoredPart)
-LAST_LOG_PARTS = TypedQuery("last_log_parts", StoredPart)
+LOG_PIECES = TypedQuery("log_pieces", StoredPiece)
+LAST_LOG_PIECES = TypedQuery("last_log_pieces", StoredPiece)
 
 
 @creating_no_work
 @operation
 def write_logs(runner: str, changes: LogChanges) -> QuerySteps[None]:
-    """Write parts of those attempts that still have their lease. A part that is there already is not written again."""
+    """Write pieces of those attempts that still have their lease. One that is there already is not written again."""
     yield from _write(runner, changes)
 
 
 def after_logs(runner: str, changes: LogChanges, then: Operation[T]) -> Operation[T]:
     """Return an operation that first writes what jobs logged, because it may end their leases; both in one commit."""
-    if not changes.parts:
+    if not changes.pieces:
         return then
     return msgspec.structs.replace(then, start=partial(_both, runner, changes, then), is_single=False, shortcut=None)
 
 
 @operation
-def log_parts(
+def log_pieces(
     job: str, *, epoch: int, number: int, attempt: int | None, limit: int
-) -> QuerySteps[list[StoredPart] | None]:
-    """Return parts of a job in order, from the one that holds this line; None if the job does not exist."""
-    found = yield from LOG_PARTS(job=job, epoch=epoch, number=number, attempt=attempt, limit=limit)
+) -> QuerySteps[list[StoredPiece] | None]:
+    """Return pieces of a job in order, from the one that holds this line; None if the job does not exist."""
+    found = yield from LOG_PIECES(job=job, epoch=epoch, number=number, attempt=attempt, limit=limit)
     if not found and (yield from outcome(job).start()) is None:
         return None
     return found
 
 
 @operation
-def last_log_parts(job: str, *, attempt: int | None, limit: int) -> QuerySteps[list[StoredPart] | None]:
-    """Return the last parts of a job, the last one first; None if the job does not exist."""
-    found = yield from LAST_LOG_PARTS(job=job, attempt=attempt, limit=limit)
+def last_log_pieces(job: str, *, attempt: int | None, limit: int) -> QuerySteps[list[StoredPiece] | None]:
+    """Return the last pieces of a job, the last one first; None if the job does not exist."""
+    found = yield from LAST_LOG_PIECES(job=job, attempt=attempt, limit=limit)
     if not found and (yield from outcome(job).start()) is None:
         return None
     return found
 
 
 def _write(runner: str, changes: LogChanges) -> QuerySteps[None]:
-    if changes.parts:
-        yield query_rows("add_log_parts", changes.parts, runner=runner)
+    if changes.pieces:
+        yield query_rows("add_log_pieces", changes.pieces, runner=runner)
     if changes.dropped:
-        yield query_rows("drop_log_parts", changes.dropped)
+        yield query_rows("drop_log_pieces", changes.dropped)
 
 
 def _both(runner: str, changes: LogChanges, then: Operation[T]) -> QuerySteps[T]:

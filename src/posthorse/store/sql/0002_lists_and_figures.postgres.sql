@@ -58,11 +58,11 @@ CREATE TABLE @keeps (
 CREATE TABLE @logs (
     job     uuid NOT NULL,
     epoch   integer NOT NULL,
-    part    integer NOT NULL,
+    piece   integer NOT NULL,
     attempt integer NOT NULL,
     at      bigint NOT NULL,
     lines   text NOT NULL,
-    PRIMARY KEY (job, epoch, part)
+    PRIMARY KEY (job, epoch, piece)
 )
 
 -- ## add_stream

@@ -58,11 +58,11 @@ CREATE TABLE @keeps (
 CREATE TABLE @logs (
     job     text NOT NULL,
     epoch   integer NOT NULL,
-    part    integer NOT NULL,
+    piece   integer NOT NULL,
     attempt integer NOT NULL,
     at      integer NOT NULL,
     lines   text NOT NULL,
-    PRIMARY KEY (job, epoch, part)
+    PRIMARY KEY (job, epoch, piece)
 ) WITHOUT ROWID
 
 -- ## add_stream

@@ -245,16 +245,16 @@ CREATE TABLE @listeners (
 ) WITHOUT ROWID;
 CREATE INDEX @listeners_by_job ON @listeners (job);
 
--- What jobs logged: parts of about a second of one attempt, each named by the number of its first line. Of many lines
--- only the first and the last are kept, so numbers may be missing between two parts.
+-- What jobs logged: pieces of about a second of one attempt, each named by the number of its first line. Of many lines
+-- only the first and the last are kept, so numbers may be missing between two pieces.
 CREATE TABLE @logs (
     job     text NOT NULL,
     epoch   integer NOT NULL,
-    part    integer NOT NULL,
+    piece   integer NOT NULL,
     attempt integer NOT NULL,
     at      integer NOT NULL,
     lines   text NOT NULL,
-    PRIMARY KEY (job, epoch, part)
+    PRIMARY KEY (job, epoch, piece)
 ) WITHOUT ROWID;
 
 -- Idempotency keys and identities; they outlive partitions and retention of jobs. One without an expiry counts for

@@ -681,34 +681,34 @@ UPDATE @checkpoints SET cursors = :cursors WHERE job = :job
 
 -- ── logs ───────────────────────────────────────────────────────────────────────────────────────────
 
--- ## add_log_parts
--- Store parts of what jobs logged, under the leases of their attempts. One that is there already was written before a
+-- ## add_log_pieces
+-- Store pieces of what jobs logged, under the leases of their attempts. One that is there already was written before a
 -- reply was lost.
--- rows: job uuid, epoch int, part int, attempt int, lines text
-INSERT INTO @logs (job, epoch, part, attempt, at, lines)
-SELECT r.job, r.epoch, r.part, r.attempt, :now, r.lines
+-- rows: job uuid, epoch int, piece int, attempt int, lines text
+INSERT INTO @logs (job, epoch, piece, attempt, at, lines)
+SELECT r.job, r.epoch, r.piece, r.attempt, :now, r.lines
 FROM {rows} JOIN @leases l ON l.job = r.job AND l.epoch = r.epoch
 WHERE l.runner = :runner
-ON CONFLICT (job, epoch, part) DO NOTHING
+ON CONFLICT (job, epoch, piece) DO NOTHING
 
--- ## drop_log_parts
--- Remove parts that later lines of the same attempts replace.
--- rows: job uuid, epoch int, part int
-DELETE FROM @logs WHERE (job, epoch, part) IN (SELECT r.job, r.epoch, r.part FROM {rows})
+-- ## drop_log_pieces
+-- Remove pieces that later lines of the same attempts replace.
+-- rows: job uuid, epoch int, piece int
+DELETE FROM @logs WHERE (job, epoch, piece) IN (SELECT r.job, r.epoch, r.piece FROM {rows})
 
--- ## log_parts
--- Return parts of a job in order, from the one that holds a line; those of one attempt, if it is given.
-SELECT epoch, part, attempt, lines FROM @logs
-WHERE job = :job AND (epoch, part) >= (:epoch, coalesce((
-        SELECT max(p.part) FROM @logs p WHERE p.job = :job AND p.epoch = :epoch AND p.part <= :number), 0))
+-- ## log_pieces
+-- Return pieces of a job in order, from the one that holds a line; those of one attempt, if it is given.
+SELECT epoch, piece, attempt, lines FROM @logs
+WHERE job = :job AND (epoch, piece) >= (:epoch, coalesce((
+        SELECT max(p.piece) FROM @logs p WHERE p.job = :job AND p.epoch = :epoch AND p.piece <= :number), 0))
     AND (CAST(:attempt AS int) IS NULL OR attempt = :attempt)
-ORDER BY epoch, part LIMIT :limit
+ORDER BY epoch, piece LIMIT :limit
 
--- ## last_log_parts
--- Return the last parts of a job, the last one first; those of one attempt, if it is given.
-SELECT epoch, part, attempt, lines FROM @logs
+-- ## last_log_pieces
+-- Return the last pieces of a job, the last one first; those of one attempt, if it is given.
+SELECT epoch, piece, attempt, lines FROM @logs
 WHERE job = :job AND (CAST(:attempt AS int) IS NULL OR attempt = :attempt)
-ORDER BY epoch DESC, part DESC LIMIT :limit
+ORDER BY epoch DESC, piece DESC LIMIT :limit
 
 -- ── runners ────────────────────────────────────────────────────────────────────────────────────────
 

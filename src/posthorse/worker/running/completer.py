@@ -316,7 +316,7 @@ class Completer:
 
     async def _complete_in_parts(self, batch: Sequence[ReturnedJob], logs: LogChanges, error: Exception) -> None:
         """Find the result that the store cannot take: write all others, and end that one's job with the error."""
-        if logs.parts:
+        if logs.pieces:
             try:
                 await self._store.arun(write_logs(self._runner.id, logs))
             except Exception:

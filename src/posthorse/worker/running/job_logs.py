@@ -1,4 +1,4 @@
-"""What the jobs of a runner log: kept in memory for about a second, then written in parts for all jobs at once.
+"""What the jobs of a runner log: kept in memory for about a second, then written in pieces for all jobs at once.
 
 What a job logged last is written in the commit that ends its attempt. Lines arrive from any thread; all else belongs to
 the loop of the runner.
@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from posthorse.errors import CodecError, PosthorseError
 from posthorse.failpoints import failpoint
-from posthorse.rules.job_logs import AttemptLog, encode_part
+from posthorse.rules.job_logs import AttemptLog, encode_piece
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import QueueSettings
 from posthorse.rules.registry import KindOptions
-from posthorse.store.operations.job_logs import DroppedPart, LogChanges, LogPart, write_logs
+from posthorse.store.operations.job_logs import DroppedPiece, LogChanges, LogPiece, write_logs
 from posthorse.store.store import Store
 from posthorse.worker.base import printing
 from posthorse.worker.base.log_capture import OFF, JobInContext, begin, end
@@ -64,7 +64,7 @@ class Pieces(NamedTuple):
     """All that goes to the store in one write."""
 
     pieces: Sequence[Piece] = ()
-    dropped: Sequence[DroppedPart] = ()
+    dropped: Sequence[DroppedPiece] = ()
 
 
 class JobLogs:
@@ -197,7 +197,7 @@ class JobLogs:
         try:
             changes = await self._encoded(self._under_way)
             failpoint("before_logs")
-            if changes.parts or changes.dropped:
+            if changes.pieces or changes.dropped:
                 await self._store.arun(write_logs(self._runner, changes))
             failpoint("after_logs")
         except PosthorseError as error:
@@ -219,7 +219,7 @@ class JobLogs:
         before = [piece for piece in self._under_way.pieces if piece.job in jobs]
         if not found and not before:
             return NO_LOGS
-        dropped = [part for part in self._under_way.dropped if part.job in jobs]
+        dropped = [one for one in self._under_way.dropped if one.job in jobs]
         return await self._encoded(_taken(found, before, dropped))
 
     def _take(self) -> Pieces:
@@ -242,21 +242,21 @@ class JobLogs:
             return LogChanges((), taken.dropped)
         size = sum(len(line) for piece in taken.pieces for line in piece.lines)
         if size <= MAX_INLINE and not self._packing.is_on:
-            return LogChanges(self._parts(taken.pieces), taken.dropped)
-        parts = await self._loop.run_in_executor(None, self._parts, taken.pieces)
-        return LogChanges(parts, taken.dropped)
+            return LogChanges(self._encoded_pieces(taken.pieces), taken.dropped)
+        encoded = await self._loop.run_in_executor(None, self._encoded_pieces, taken.pieces)
+        return LogChanges(encoded, taken.dropped)
 
-    def _parts(self, pieces: Collection[Piece]) -> Sequence[LogPart]:
-        parts: list[LogPart] = []
+    def _encoded_pieces(self, pieces: Collection[Piece]) -> Sequence[LogPiece]:
+        encoded: list[LogPiece] = []
         for piece in pieces:
             texts = self._packing.of(piece.job, piece.tenant)
             try:
-                text = texts.pack(encode_part(piece.lines), "log")
+                text = texts.pack(encode_piece(piece.lines), "log")
             except CodecError as error:  # never store it openly instead
                 log.warning("%d lines that job %s logged are not stored: %s", len(piece.lines), piece.job, error)
             else:
-                parts.append(LogPart(piece.job, piece.epoch, piece.first, piece.attempt, text))
-        return parts
+                encoded.append(LogPiece(piece.job, piece.epoch, piece.first, piece.attempt, text))
+        return encoded
 
 
 def level_of(kind: KindOptions, of_queue: int | None, of_application: int, *, is_off: bool) -> int:
@@ -277,12 +277,12 @@ def lowest_level(
 
 
 def _taken(
-    logs: Sequence[tuple[str, JobLog]], before: Sequence[Piece] = (), dropped_before: Sequence[DroppedPart] = ()
+    logs: Sequence[tuple[str, JobLog]], before: Sequence[Piece] = (), dropped_before: Sequence[DroppedPiece] = ()
 ) -> Pieces:
     pieces, dropped = list(before), list(dropped_before)
     for job, one in logs:
         if one.lines.has_news:
             taken = one.lines.take()
-            pieces += [Piece(job, one.epoch, one.attempt, one.tenant, *part) for part in taken.parts]
-            dropped += [DroppedPart(job, one.epoch, first) for first in taken.dropped]
+            pieces += [Piece(job, one.epoch, one.attempt, one.tenant, *piece) for piece in taken.pieces]
+            dropped += [DroppedPiece(job, one.epoch, first) for first in taken.dropped]
     return Pieces(pieces, dropped)

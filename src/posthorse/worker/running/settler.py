@@ -104,8 +104,8 @@ def _logs_of(batch: Sequence[Unsettled]) -> LogChanges:
     with_some = [each.logs for each in batch if each.logs is not NO_LOGS]
     if not with_some:
         return NO_LOGS
-    parts = [part for logs in with_some for part in logs.parts]
-    return LogChanges(parts, [part for logs in with_some for part in logs.dropped])
+    pieces = [piece for logs in with_some for piece in logs.pieces]
+    return LogChanges(pieces, [piece for logs in with_some for piece in logs.dropped])
 
 
 def _tell(waiting: Unsettled, answer: bool | Exception | None) -> None:
