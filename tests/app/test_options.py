@@ -12,7 +12,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.app import option_types as typed
-from posthorse.app.overrides import Overrides
+from posthorse.app.changed_options import ChangedOptions
 from posthorse.app.schedules import add_schedule
 from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.options.table import OPTIONS, options_at
@@ -81,7 +81,7 @@ def test_inspect_and_help_name_each_option(method: Callable[..., object], place:
 def test_what_is_kept_has_the_names_of_the_table() -> None:
     words = {option.means or name for name, option in options_at(OptionPlace.QUEUE).items()}
     assert set(KindOptions.__struct_fields__) - {"backoff_function"} == set(options_at(OptionPlace.JOB)) - {"kind"}
-    assert {field.name for field in dataclasses.fields(Overrides)} == set(options_at(OptionPlace.USING))
+    assert {field.name for field in dataclasses.fields(ChangedOptions)} == set(options_at(OptionPlace.USING))
     assert set(QueueSettings.__struct_fields__) == words | set(options_at(OptionPlace.LIVE))
     assert set(Settings.__struct_fields__) == set(options_at(OptionPlace.SETTING))
 

@@ -51,7 +51,7 @@ class KindWithCallbacks(Kind[P, R]):
 
     def bind(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         call = super().bind(*args, **kwargs)
-        own = self._overrides
+        own = self._changed
         if isinstance(call, CallWithOutputs):
             raise InvalidOption(
                 f"{self.kind!r} takes an output and has a callback; in a flow, a callback is a step: "

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 import msgspec
 
 from posthorse.app.call import Call, CallWithOutputs
+from posthorse.app.changed_options import ChangedOptions, options_of, template_of, unique_of
 from posthorse.app.enqueue_one import aenter, enter
 from posthorse.app.option_signatures import takes
-from posthorse.app.overrides import Overrides, options_of, template_of, unique_of
 from posthorse.errors import InvalidArgument, InvalidOption
 from posthorse.rules.arguments.outputs import NO_OUTPUTS, Filling, holds_outputs
 from posthorse.rules.gates import requirement_of_sequence
@@ -42,14 +42,14 @@ class Kind(Generic[P, R]):
     `app.enqueue_many` and `app.schedule`. `P` are the arguments of the job, without its context; `R` is its result.
     """
 
-    def __init__(self, app: Posthorse, registered: Registered, overrides: Overrides | None = None) -> None:
+    def __init__(self, app: Posthorse, registered: Registered, changed: ChangedOptions | None = None) -> None:
         self._app = app
         self._registered = registered
-        self._overrides = overrides or Overrides()
-        self._unique = unique_of(registered, self._overrides)
-        self._sequence = self._overrides.sequence or registered.options.sequence
-        self._options = options_of(self._overrides, self._unique)
-        self._template = template_of(registered, self._overrides, self._options.encode())
+        self._changed = changed or ChangedOptions()
+        self._unique = unique_of(registered, self._changed)
+        self._sequence = self._changed.sequence or registered.options.sequence
+        self._options = options_of(self._changed, self._unique)
+        self._template = template_of(registered, self._changed, self._options.encode())
 
     @property
     def kind(self) -> str:
@@ -75,24 +75,24 @@ class Kind(Generic[P, R]):
                 raise
             arguments, outputs = self._around_outputs(args, kwargs)
         job = msgspec.structs.replace(self._template, arguments=arguments)
-        overrides = self._overrides
+        changed = self._changed
         options = self._options
         if self._app.settings.inherit_metadata and (inherited := OF_RUNNING_JOB.get()):
             metadata = checked_metadata({**inherited, **(options.metadata or {})})
             options = msgspec.structs.replace(options, metadata=metadata)
             job = msgspec.structs.replace(job, options=options.encode())
-        if not (self._unique is None and self._sequence is None and overrides.key is None):
+        if not (self._unique is None and self._sequence is None and changed.key is None):
             job = self._told_apart(job, options, args, kwargs)
         if outputs:
-            return CallWithOutputs(self._app, job, overrides.connection, overrides.block, outputs)
-        return Call(self._app, job, overrides.connection, overrides.block)
+            return CallWithOutputs(self._app, job, changed.connection, changed.block, outputs)
+        return Call(self._app, job, changed.connection, changed.block)
 
     def _around_outputs(
         self, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> tuple[str, Mapping[str, Filling]]:
         """Encode a call with outputs; return the arguments without them, and the outputs by name."""
         arguments, outputs = self._registered.signature.encode_around_outputs(args, kwargs)
-        own, declared = self._overrides, self._registered.options
+        own, declared = self._changed, self._registered.options
         if outputs and (self._unique is not None or own.key is not None):
             raise InvalidOption(
                 f"{self.kind}() is unique or has a key, but {', '.join(outputs)} is known only when the job runs, so "
@@ -187,7 +187,7 @@ class Kind(Generic[P, R]):
         for name in ("on_success", "on_failure"):
             if name in changes:
                 changes[name] = self._callbacks(changes[name], name)
-        return self._with(replace(self._overrides, **changes))  # type: ignore[arg-type]  # each checked above
+        return self._with(replace(self._changed, **changes))  # type: ignore[arg-type]  # each checked above
 
     def get_job(self, job_id: str) -> Job[R]:
         """Return the job of this kind with that id, without using the store.
@@ -208,7 +208,7 @@ class Kind(Generic[P, R]):
         return self
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        return _kind_again, (self._app, self.kind, self._overrides)
+        return _kind_again, (self._app, self.kind, self._changed)
 
     def _callbacks(self, given: object, name: str) -> tuple[Call[object], ...]:
         """Check what starts when jobs end. Raises InvalidOption."""
@@ -228,7 +228,7 @@ class Kind(Generic[P, R]):
         self, job: NewJob, options: Options, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> NewJob:
         """Add its key, its identity, and its position in a sequence."""
-        unique, key, encoded = self._unique, self._overrides.key, job.options
+        unique, key, encoded = self._unique, self._changed.key, job.options
         identity = None if unique is None else identity_of(unique, job.arguments, args, kwargs)
         if unique is not None and identity is not None and callable(unique.by):
             # The result of the function is stored, because no store could call it again.
@@ -252,23 +252,23 @@ class Kind(Generic[P, R]):
         sequence = self._sequence
         if sequence is None:
             return None
-        tenant = self._overrides.tenant or ""
+        tenant = self._changed.tenant or ""
         value = None if sequence.per is None else value_of(sequence.per, self._registered.signature, arguments, tenant)
         if value is NOTHING:
             return None
         return requirement_of_sequence(sequence, kind=self.kind, tenant=tenant, value=value).gate
 
-    def _with(self, overrides: Overrides) -> Kind[P, R]:
-        return cast("Kind[P, R]", _kind_with(self._app, self._registered, overrides))
+    def _with(self, changed: ChangedOptions) -> Kind[P, R]:
+        return cast("Kind[P, R]", _kind_with(self._app, self._registered, changed))
 
 
-def _kind_again(app: Posthorse, kind: str, overrides: Overrides) -> Kind[..., object]:
-    return _kind_with(app, app.registry[kind], overrides)
+def _kind_again(app: Posthorse, kind: str, changed: ChangedOptions) -> Kind[..., object]:
+    return _kind_with(app, app.registry[kind], changed)
 
 
-def _kind_with(app: Posthorse, registered: Registered, overrides: Overrides) -> Kind[..., Any]:
-    if overrides.on_success is None and overrides.on_failure is None:
-        return Kind(app, registered, overrides)
+def _kind_with(app: Posthorse, registered: Registered, changed: ChangedOptions) -> Kind[..., Any]:
+    if changed.on_success is None and changed.on_failure is None:
+        return Kind(app, registered, changed)
     from posthorse.app.callbacks import KindWithCallbacks  # here, because few jobs have callbacks
 
-    return KindWithCallbacks(app, registered, overrides)
+    return KindWithCallbacks(app, registered, changed)

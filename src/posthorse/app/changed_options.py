@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Overrides:
+class ChangedOptions:
     """The options that `using` changed. Times are microseconds."""
 
     queue: str | None = None
@@ -44,54 +44,54 @@ class Overrides:
     on_failure: tuple[Call[Any], ...] | None = None
 
 
-def template_of(registered: Registered, overrides: Overrides, options: str | None) -> NewJob:
+def template_of(registered: Registered, changed: ChangedOptions, options: str | None) -> NewJob:
     """Return what all jobs of a kind have in common, with these options, encoded."""
     return NewJob(
         id="",
-        lane=_lane(registered, overrides),
+        lane=_lane(registered, changed),
         arguments="",
-        run_at=overrides.run_at,
-        delay=overrides.delay,
+        run_at=changed.run_at,
+        delay=changed.delay,
         options=options,
-        tenant=overrides.tenant,
-        tags=_tags(registered, overrides),
+        tenant=changed.tenant,
+        tags=_tags(registered, changed),
     )
 
 
-def unique_of(registered: Registered, overrides: Overrides) -> Unique | None:
+def unique_of(registered: Registered, changed: ChangedOptions) -> Unique | None:
     """Return which of its jobs are equal; None if all are different."""
-    return registered.options.unique if overrides.unique is None else overrides.unique or None
+    return registered.options.unique if changed.unique is None else changed.unique or None
 
 
-def options_of(overrides: Overrides, unique: Unique | None) -> Options:
+def options_of(changed: ChangedOptions, unique: Unique | None) -> Options:
     """Return the options that are stored with its jobs, because they are not those of the kind."""
-    backoff = overrides.backoff
+    backoff = changed.backoff
     return Options(
-        max_attempts=overrides.max_attempts,
+        max_attempts=changed.max_attempts,
         backoff=None if backoff is None else backoff.as_numbers(),
-        timeout=overrides.timeout,
-        expires=overrides.expires,
+        timeout=changed.timeout,
+        expires=changed.expires,
         unique=None if unique is None else remembered(unique),
-        sequence=None if overrides.sequence is None else overrides.sequence.key,
-        passes_dead=overrides.sequence is not None and overrides.sequence.on_dead == "pass",
-        tenant=overrides.tenant,
-        tags=overrides.tags,
-        key=None if overrides.key is None else overrides.key.text,
-        metadata=overrides.metadata,
-        shards=overrides.shards,
+        sequence=None if changed.sequence is None else changed.sequence.key,
+        passes_dead=changed.sequence is not None and changed.sequence.on_dead == "pass",
+        tenant=changed.tenant,
+        tags=changed.tags,
+        key=None if changed.key is None else changed.key.text,
+        metadata=changed.metadata,
+        shards=changed.shards,
     )
 
 
-def _lane(registered: Registered, overrides: Overrides) -> Lane:
+def _lane(registered: Registered, changed: ChangedOptions) -> Lane:
     options = registered.options
     return Lane(
-        options.queue if overrides.queue is None else overrides.queue,
+        options.queue if changed.queue is None else changed.queue,
         registered.kind,
-        options.priority if overrides.priority is None else overrides.priority,
-        keyed=overrides.sequence is not None,
+        options.priority if changed.priority is None else changed.priority,
+        keyed=changed.sequence is not None,
     )
 
 
-def _tags(registered: Registered, overrides: Overrides) -> str | None:
-    tags = registered.options.tags if overrides.tags is None else overrides.tags
+def _tags(registered: Registered, changed: ChangedOptions) -> str | None:
+    tags = registered.options.tags if changed.tags is None else changed.tags
     return msgspec.json.encode(tags).decode() if tags else None
