@@ -30,6 +30,7 @@ KNOWN = {
     # checkpoints: the journal packs the results
     "worker/checkpoints/checkpoint_state.py": {"KeptValues", "texts.pack", "texts.unpack"},
     "worker/checkpoints/journal.py": {"load_checkpoint", "texts.unpack"},
+    "worker/checkpoints/step_journal.py": {"texts.pack", "texts.unpack"},
     "worker/checkpoints/kept_values.py": {"decode_kept", "encode_kept"},
     "worker/checkpoints/slices.py": {"bad_items_to_retry", "decode_kept"},
     "worker/checkpoints/steps.py": {"decode_kept", "encode_kept"},

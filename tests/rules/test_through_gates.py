@@ -53,7 +53,7 @@ class Claim:
     room: int
     limited_room: int
 
-    def decide_at_gates(self) -> Decision:
+    def decide(self) -> Decision:
         turns = FairShares(self.lines, {"heavy": 3}, Passes())
         return decide_at_gates(
             self.states,

@@ -188,7 +188,7 @@ def test_a_commit_that_failed_cannot_be_swallowed(
 ) -> None:
     """Not even in the last slice, after which nothing is saved any more."""
     failures: list[str] = []
-    take = Journal._take
+    take = Journal.take_reply
 
     def failing(self: Journal, saved: object, done: object) -> None:
         take(self, saved, done)  # type: ignore[arg-type]  # passed on

@@ -134,8 +134,8 @@ def _operation(
     packing, told = app.registry.packing, app.store.watched.submitted
     if not wanted.is_family:
         return enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=packing, told=told)
-    from posthorse.store.operations.families import AdmissionTerms as FamilyTerms
-    from posthorse.store.operations.families import NewFamily, submit_family  # here, because few jobs wait for others
+    # Here, because few jobs wait for others.
+    from posthorse.store.operations.families import FamilyTerms, NewFamily, submit_family
 
     family = NewFamily(jobs, wanted.edges, wanted.parents)
     return submit_family(family, FamilyTerms(lanes, gauges, closed, packing, told))
