@@ -1,4 +1,5 @@
 """The fixtures of all tests. `store_url` runs a test on each store; `sqlite_url`, `postgres_url`, `pooled_url` on one.
+All three are empty stores; `new_sqlite_url` is the address of a file that does not exist yet.
 
 `app` is an application on each store, `project` one in a folder of its own.
 
@@ -12,10 +13,11 @@ from __future__ import annotations
 import compileall
 import importlib.util
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +32,10 @@ from tests.servers import MigratedDatabases, PostgresServer, ServerMissing, post
 
 STORES = ("sqlite", "postgres18")
 OLDEST_POSTGRES = "postgres15"
+IN_MEMORY = Path("/dev/shm")
+"""A file system in memory, on Linux. Those of containers are often too small."""
+ROOM = 3_000_000_000
+"""Bytes that must be free there: what two processes of pytest need at the most, and as much again."""
 
 settings.register_profile("posthorse", deadline=None)  # how long a busy machine takes proves nothing
 settings.load_profile("posthorse")
@@ -40,6 +46,7 @@ _missing = pytest.StashKey[set[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the processes of a run."""
     _hear_interrupts()
+    _work_in_memory()
     _compile(config)
 
 
@@ -48,6 +55,18 @@ def _hear_interrupts() -> None:
     that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _work_in_memory() -> None:
+    """Keep the files of tests in memory, where syncs cost nothing: which syncs are made is proved in tests/faults/disk.
+
+    TMPDIR says where they should be instead. Processes that tests start inherit it.
+    """
+    can_write = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK | os.X_OK)
+    can_run = can_write and not os.statvfs(IN_MEMORY).f_flag & os.ST_NOEXEC  # programs that tests install
+    if "TMPDIR" not in os.environ and can_run and shutil.disk_usage(IN_MEMORY).free > ROOM:
+        os.environ["TMPDIR"] = str(IN_MEMORY)
+        tempfile.tempdir = None  # it was chosen when another plugin asked
 
 
 def _compile(config: pytest.Config) -> None:
@@ -79,9 +98,24 @@ def tuning(request: pytest.FixtureRequest) -> Tuning:
     return structs.replace(DEFAULTS, **changed)
 
 
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the file that stores on SQLite are copied from: to run the schema takes longer than most tests."""
+    path = tmp_path_factory.mktemp("empty") / "jobs.db"
+    with closing(ph.Posthorse(f"sqlite:///{path}")) as app:
+        app.migrate()
+    return path
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def new_sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/jobs.db"
+
+
+@pytest.fixture
+def sqlite_url(new_sqlite_url: str, empty_file: Path) -> str:
+    shutil.copy(empty_file, new_sqlite_url.removeprefix("sqlite:///"))
+    return new_sqlite_url
 
 
 @pytest.fixture

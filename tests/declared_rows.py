@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -34,8 +35,9 @@ def names_of(query: Declared) -> tuple[str, ...] | None:
     return getattr(query.row, "_fields", None)
 
 
+@cache
 def types_of(query: Declared) -> list[set[type]]:
-    """Return the types that each column may have."""
+    """Return the types that each column may have; cached, because tests check every row that they read."""
     names = names_of(query)
     hints = get_args(query.row) if names is None else [get_type_hints(query.row)[name] for name in names]
     return [set(_types_in(hint)) for hint in hints]

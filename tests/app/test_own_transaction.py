@@ -293,14 +293,14 @@ def test_a_transaction_that_read_before_others_wrote_is_explained(sqlite_url: st
     app.close()
 
 
-def test_a_store_without_schema_is_told_before_a_transaction_waits_for_itself(sqlite_url: str) -> None:
-    app = ph.Posthorse(sqlite_url)
+def test_a_store_without_schema_is_told_before_a_transaction_waits_for_itself(new_sqlite_url: str) -> None:
+    app = ph.Posthorse(new_sqlite_url)
 
     @app.job
     def double(number: int) -> int:
         return 2 * number
 
-    with closing(sqlite3.connect(path_of(sqlite_url))) as connection:
+    with closing(sqlite3.connect(path_of(new_sqlite_url))) as connection:
         connection.execute("CREATE TABLE mine (item integer)")
         connection.execute("INSERT INTO mine VALUES (1)")
         with pytest.raises(ph.SchemaMismatch, match=r"app\.migrate"):

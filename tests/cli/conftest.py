@@ -184,9 +184,9 @@ def forgets_modules_of_users() -> Iterator[None]:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """Yield an application on SQLite."""
-    shop = make_shop(tmp_path, sqlite_url, monkeypatch)
+def shop(tmp_path: Path, new_sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Yield an application on SQLite, whose file does not exist yet: commands that only look must not make it."""
+    shop = make_shop(tmp_path, new_sqlite_url, monkeypatch)
     yield shop
     shop.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +16,7 @@ from posthorse.rules.job import State
 from posthorse.store import migrate
 from posthorse.store.operations import read
 from posthorse.store.store import Store
+from tests.children import children
 from tests.servers import MigratedDatabases
 from tests.store.yard import Yard
 
@@ -39,8 +39,8 @@ def migrate_and_enqueue(url: str) -> None:
     yard.store.close()
 
 
-def test_migrating_again_does_nothing(sqlite_url: str, empty_url: str) -> None:
-    for url in (sqlite_url, empty_url):
+def test_migrating_again_does_nothing(new_sqlite_url: str, empty_url: str) -> None:
+    for url in (new_sqlite_url, empty_url):
         store = Store(url)
         assert (store.schema_version(), store.migrate(), store.migrate()) == (None, 1, 0)
         assert store.schema_version() == migrate.SCHEMA_VERSION
@@ -48,10 +48,9 @@ def test_migrating_again_does_nothing(sqlite_url: str, empty_url: str) -> None:
 
 
 @pytest.mark.parametrize("is_sqlite", [True, False])
-def test_processes_that_migrate_at_once_all_go_on(sqlite_url: str, empty_url: str, is_sqlite: bool) -> None:
-    url = sqlite_url if is_sqlite else empty_url
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=migrate_and_enqueue, args=(url,)) for _ in range(4)]
+def test_processes_that_migrate_at_once_all_go_on(new_sqlite_url: str, empty_url: str, is_sqlite: bool) -> None:
+    url = new_sqlite_url if is_sqlite else empty_url
+    processes = [children.Process(target=migrate_and_enqueue, args=(url,)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

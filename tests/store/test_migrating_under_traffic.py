@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from posthorse.store.postgres import migrator
 from posthorse.store.sqlite import migrator as sqlite_migrator
 from posthorse.store.sqlite.turnstile import Turnstile
 from posthorse.store.store import Store
+from tests.children import children
 from tests.servers import MigratedDatabases
 from tests.store.version1.stores import fill, make_store
 from tests.store.version1.writer import Written, write
@@ -52,10 +52,9 @@ def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @contextmanager
 def writers(url: str) -> Iterator[list[Written]]:
     """Run processes that write inside the block; afterwards, the list contains what they wrote."""
-    spawn = multiprocessing.get_context("spawn")
-    is_over, told, found = spawn.Event(), spawn.Queue(), list[Written]()
-    begun = [spawn.Event() for _ in range(WRITERS)]
-    processes = [spawn.Process(target=write, args=(url, each, is_over, told)) for each in begun]
+    is_over, told, found = children.Event(), children.Queue(), list[Written]()
+    begun = [children.Event() for _ in range(WRITERS)]
+    processes = [children.Process(target=write, args=(url, each, is_over, told)) for each in begun]
     for process in processes:
         process.start()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import threading
 from collections import Counter
@@ -18,6 +17,7 @@ from posthorse.rules.job import Lane, State
 from posthorse.rules.outcomes import Lost
 from posthorse.store.operations import read, runners
 from posthorse.store.operations.fence import Fence
+from tests.children import children
 from tests.store.yard import HOME, Yard
 
 Seen = list[Fence]
@@ -90,9 +90,8 @@ def test_threads_run_every_job_once_while_others_enqueue_cancel_and_rescue(yard:
 
 def test_processes_run_every_job_once(yard: Yard) -> None:
     yard.enqueue(200)
-    spawn = multiprocessing.get_context("spawn")
-    seen: Queue[Seen] = spawn.Queue()
-    workers = [spawn.Process(target=work_in_a_process, args=(yard.store.url, n, seen)) for n in range(3)]
+    seen: Queue[Seen] = children.Queue()
+    workers = [children.Process(target=work_in_a_process, args=(yard.store.url, n, seen)) for n in range(3)]
     for worker in workers:
         worker.start()
     counted = Counter(attempt.job for _ in workers for attempt in seen.get(timeout=60))

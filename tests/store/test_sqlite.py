@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -24,9 +23,8 @@ from posthorse.store.operations import read
 from posthorse.store.sqlite import side_files, turnstile
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.turnstile import Turnstile
+from tests.children import children
 from tests.store.yard import HOME, Yard
-
-spawn = multiprocessing.get_context("spawn")
 
 
 def backend(yard: Yard) -> SqliteBackend:
@@ -63,8 +61,10 @@ def hold_write_transaction(url: str, ready: Connection) -> None:
 def test_log_stays_bounded_while_two_processes_commit_flat_out(sqlite_yard: Yard) -> None:
     """F27: checkpoints happen inside commits, so the log is never longer than a few thousand pages."""
     sqlite_yard.store.lanes({HOME})
-    pipes = [spawn.Pipe() for _ in range(2)]
-    processes = [spawn.Process(target=commit_flat_out, args=(sqlite_yard.store.url, 40, there)) for _, there in pipes]
+    pipes = [children.Pipe() for _ in range(2)]
+    processes = [
+        children.Process(target=commit_flat_out, args=(sqlite_yard.store.url, 40, there)) for _, there in pipes
+    ]
     for process in processes:
         process.start()
     largest = [here.recv() for here, _ in pipes]
@@ -79,8 +79,8 @@ def test_stopped_writer_costs_others_a_bounded_wait_and_a_clear_error(sqlite_yar
     """F9: SIGSTOP inside a write transaction; reads still work, and SIGKILL frees the lock."""
     yard = sqlite_yard
     yard.enqueue()
-    here, there = spawn.Pipe()
-    holder = spawn.Process(target=hold_write_transaction, args=(yard.store.url, there))
+    here, there = children.Pipe()
+    holder = children.Process(target=hold_write_transaction, args=(yard.store.url, there))
     holder.start()
     assert here.recv() == "inside"
     assert holder.pid is not None
@@ -172,7 +172,7 @@ def test_acknowledged_commits_survive_the_closing_of_other_connections(sqlite_ya
     acknowledged: list[str] = []
     with ThreadPoolExecutor(2) as pool:
         visits = pool.submit(come_and_go)
-        other = spawn.Process(target=open_and_close, args=(str(file_of(yard)), 30))
+        other = children.Process(target=open_and_close, args=(str(file_of(yard)), 30))
         other.start()
         for _ in range(200):
             acknowledged += yard.enqueue()

@@ -20,6 +20,7 @@ from posthorse.store.sqlite import side_files
 from posthorse.store.sqlite.backend import SqliteBackend
 from posthorse.store.sqlite.turnstile import Turnstile
 from tests.store.yard import HOME, Yard
+from tests.waiting import until
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -149,7 +150,7 @@ def test_children_of_a_transaction_do_not_keep_its_lock(sqlite_yard: Yard) -> No
     children = here.recv()
     try:
         holder.kill()
-        holder.join(20)
+        until(lambda: holder.exitcode is not None)  # `join` would wait for what its children inherited, too
         backend = sqlite_yard.store.backend
         assert isinstance(backend, SqliteBackend)
         backend.file.busy_seconds = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ from posthorse import failpoints
 from posthorse.store import migrate
 from posthorse.store.queries import Queries
 from posthorse.store.store import Store
+from tests.children import children
 from tests.servers import MigratedDatabases
 from tests.store.version1 import shop
 from tests.store.version1.stores import make_store, remove_store, statements
@@ -139,7 +139,7 @@ def test_killed_anywhere_it_goes_on_when_run_again(bare_url: str, has_store: boo
         make_store(bare_url)
     passes, rounds = 1, 0
     while True:
-        dying = multiprocessing.get_context("spawn").Process(target=die, args=(bare_url, passes))
+        dying = children.Process(target=die, args=(bare_url, passes))
         dying.start()
         dying.join(60)
         if dying.exitcode == 0:

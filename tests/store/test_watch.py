@@ -47,8 +47,8 @@ def test_a_watch_ends_although_its_server_does_not_answer(postgres_yard: Yard, m
     asyncio.run(scene())
 
 
-def test_what_was_written_between_two_waits_ends_the_next(sqlite_url: str) -> None:
-    ours, neighbour = ph.Posthorse(sqlite_url), ph.Posthorse(sqlite_url)
+def test_what_was_written_between_two_waits_ends_the_next(new_sqlite_url: str) -> None:
+    ours, neighbour = ph.Posthorse(new_sqlite_url), ph.Posthorse(new_sqlite_url)
     ours.migrate()
 
     async def scene() -> None:
@@ -62,8 +62,8 @@ def test_what_was_written_between_two_waits_ends_the_next(sqlite_url: str) -> No
     neighbour.close()
 
 
-def test_a_file_that_is_made_later_is_watched_from_then_on(sqlite_url: str) -> None:
-    ours, neighbour = ph.Posthorse(sqlite_url), ph.Posthorse(sqlite_url)
+def test_a_file_that_is_made_later_is_watched_from_then_on(new_sqlite_url: str) -> None:
+    ours, neighbour = ph.Posthorse(new_sqlite_url), ph.Posthorse(new_sqlite_url)
 
     async def scene() -> None:
         async with ours.store.backend.notifier.subscribe_to_writes(ours.store, closest=0.01, blind=0.01) as watch:
@@ -79,8 +79,8 @@ def test_a_file_that_is_made_later_is_watched_from_then_on(sqlite_url: str) -> N
     neighbour.close()
 
 
-def test_work_rings_a_bell_and_other_commits_are_hints(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, neighbour, heard = ph.Posthorse(sqlite_url), ph.Posthorse(sqlite_url), list[str]()
+def test_work_rings_a_bell_and_other_commits_are_hints(new_sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, neighbour, heard = ph.Posthorse(new_sqlite_url), ph.Posthorse(new_sqlite_url), list[str]()
     ours.migrate()
 
     @neighbour.job
@@ -106,7 +106,7 @@ def test_work_rings_a_bell_and_other_commits_are_hints(sqlite_url: str, monkeypa
             watch.clear()
             for write in (
                 lambda: neighbour.store.run(take_leadership("a chore", "somebody", span=1)),
-                lambda: _write_beside(sqlite_url),
+                lambda: _write_beside(new_sqlite_url),
             ):
                 await asyncio.to_thread(write)
                 assert await watch.wait(LONG) is True
@@ -182,8 +182,10 @@ async def hear(watches: Sequence[Watch]) -> None:
         watch.clear()
 
 
-def test_of_hints_in_vain_no_more_are_heard_than_are_heeded(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, neighbour, heard = ph.Posthorse(sqlite_url), ph.Posthorse(sqlite_url), list[None]()
+def test_of_hints_in_vain_no_more_are_heard_than_are_heeded(
+    new_sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, neighbour, heard = ph.Posthorse(new_sqlite_url), ph.Posthorse(new_sqlite_url), list[None]()
     ours.migrate()
 
     def write() -> None:
