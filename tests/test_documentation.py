@@ -42,6 +42,8 @@ VERBS = (
     ph.Batch,
     ph.Queue,
     ph.Schedule,
+    ph.Stock,
+    ph.KeyedStock,
 )
 RECORDS = (
     ph.Searched,
@@ -59,6 +61,7 @@ RECORDS = (
     ph.GraphEdge,
     ph.PreviousStep,
     ph.ScheduleStatus,
+    ph.StockStatus,
     ph.events.DeadLettersGrew,
     ph.events.QueueLate,
     ph.events.WorkerLost,
@@ -168,6 +171,13 @@ def test_every_option_of_a_schedule_is_documented() -> None:
     page = text_of(DOCS / "schedules.md")
     assert [
         name for name in options_of(ph.Posthorse.schedule) if f"`{name}=" not in page and f" {name}=" not in page
+    ] == []
+
+
+def test_every_option_of_a_stock_is_documented() -> None:
+    page = text_of(DOCS / "stock.md")
+    assert [
+        name for name in options_of(ph.Posthorse.stock) if f"`{name}`" not in page and f" {name}=" not in page
     ] == []
 
 

@@ -22,6 +22,8 @@ if typing.TYPE_CHECKING:
     from posthorse.app.page import Count, Page, Searched
     from posthorse.app.queues import Queue
     from posthorse.app.schedules import Schedule
+    from posthorse.app.stock import Stock
+    from posthorse.app.stock_keys import KeyedStock
     from posthorse.errors import (
         CodecError,
         DuplicateKind,
@@ -46,6 +48,8 @@ if typing.TYPE_CHECKING:
         ResultExpired,
         ScheduleNotFound,
         SchemaMismatch,
+        StockEmpty,
+        StockNotFound,
         StoreError,
         StoreUnreachable,
         ToleranceExceeded,
@@ -73,6 +77,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.retry import Backoff
     from posthorse.rules.schedules import Misfire, ScheduleState, ScheduleStatus
     from posthorse.rules.steering import GiveUp, Retry, Skip, Snooze
+    from posthorse.rules.stock import StockStatus
     from posthorse.rules.throttle import Throttle
     from posthorse.rules.unique import Unique
     from posthorse.rules.why.answer import Estimate, Reason, Why
@@ -132,6 +137,7 @@ __all__ = [
     "Keep",
     "Key",
     "KeyConflict",
+    "KeyedStock",
     "Kind",
     "LogLine",
     "Misfire",
@@ -164,6 +170,10 @@ __all__ = [
     "Snooze",
     "State",
     "Status",
+    "Stock",
+    "StockEmpty",
+    "StockNotFound",
+    "StockStatus",
     "StoreError",
     "StoreUnreachable",
     "Submission",
@@ -205,6 +215,8 @@ _HOMES = {
     "Node": "posthorse.app.node",
     "Queue": "posthorse.app.queues",
     "Schedule": "posthorse.app.schedules",
+    "Stock": "posthorse.app.stock",
+    "KeyedStock": "posthorse.app.stock_keys",
     "CodecError": "posthorse.errors",
     "DuplicateKind": "posthorse.errors",
     "EventTimeout": "posthorse.errors",
@@ -228,6 +240,8 @@ _HOMES = {
     "ResultExpired": "posthorse.errors",
     "ScheduleNotFound": "posthorse.errors",
     "SchemaMismatch": "posthorse.errors",
+    "StockEmpty": "posthorse.errors",
+    "StockNotFound": "posthorse.errors",
     "StoreError": "posthorse.errors",
     "StoreUnreachable": "posthorse.errors",
     "ToleranceExceeded": "posthorse.errors",
@@ -269,6 +283,7 @@ _HOMES = {
     "GiveUp": "posthorse.rules.steering",
     "Retry": "posthorse.rules.steering",
     "Skip": "posthorse.rules.steering",
+    "StockStatus": "posthorse.rules.stock",
     "Throttle": "posthorse.rules.throttle",
     "Snooze": "posthorse.rules.steering",
     "Unique": "posthorse.rules.unique",

@@ -20,10 +20,12 @@ PosthorseError
 │   └── JobForgotten                 retention has removed the job
 ├── ResultExpired (LookupError)      retention has removed the result of the job
 ├── ScheduleNotFound (LookupError)
+├── StockNotFound (LookupError)
 ├── KeyConflict                      same key, other arguments
 ├── NotUnique                        the same job already exists, and on_conflict is "raise"
 ├── QueueFull                        the queue has as many waiting jobs as it may have
 ├── QueueClosed                      the queue is being drained and accepts no new jobs
+├── StockEmpty (LookupError)         a stock has no result, and none came in time
 ├── CodecError                       a text could not be packed, or a stored one not unpacked
 ├── JobFailed                        result() of a job that failed
 ├── JobCancelled                     result() of a job that was cancelled
@@ -132,6 +134,10 @@ class ScheduleNotFound(PosthorseError, LookupError):
     """No schedule has this name."""
 
 
+class StockNotFound(PosthorseError, LookupError):
+    """No stock has this name."""
+
+
 class KeyConflict(PosthorseError):
     """The key was used before with other arguments."""
 
@@ -150,6 +156,26 @@ class NotUnique(PosthorseError):
             what = f"job {job} of kind {kind!r} is the same, and is {state or 'not stored any more'}"
         super().__init__(
             f'{what}, so nothing was enqueued; wait until it is over, or say on_conflict="return" to be given that job'
+        )
+
+
+class StockEmpty(PosthorseError, LookupError):
+    """A stock has no result that can be taken, and none came in time.
+
+    `stock` is its name, `tenant` whose shelf it is, `ordered` how many results are being made, counted up to 20.
+    """
+
+    def __init__(self, stock: str, *, tenant: str | None = None, ordered: int = 0, detail: str = "") -> None:
+        from shlex import quote  # here, because few processes find a stock empty
+
+        self.stock = stock
+        self.tenant = tenant
+        self.ordered = ordered
+        whose = "" if tenant is None else f" of tenant {tenant!r}"
+        being = "none is being made" if not ordered else f"{ordered} {'is' if ordered == 1 else 'are'} being made"
+        super().__init__(
+            f"stock {stock!r}{whose} has nothing to give: {detail or being}; wait for it with timeout=…, and see why "
+            f"with `posthorse stock why {quote(stock)}`"
         )
 
 

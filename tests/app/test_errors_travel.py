@@ -24,6 +24,7 @@ OF_THEIR_OWN: dict[type[BaseException], Callable[[], BaseException]] = {
     ph.NotUnique: lambda: ph.NotUnique("welcome", "0193", "pending"),
     ph.QueueFull: lambda: ph.QueueFull("mail", depth=7, max_depth=7, wanted=2, retry_after=1.5),
     ph.QueueClosed: lambda: ph.QueueClosed("mail"),
+    ph.StockEmpty: lambda: ph.StockEmpty("tickets", tenant="acme", ordered=2),
     ph.Retry: lambda: ph.Retry("busy", after="5m"),
     ph.Snooze: lambda: ph.Snooze("1h", "closed"),
     ph.GiveUp: lambda: ph.GiveUp("no such user"),

@@ -14,10 +14,12 @@ __version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chun
 Concurrency Connection Context Count csv depends DuplicateKind ended Estimate Event events EventTimeout files Flow
 FlowStep GiveUp Graph GraphEdge GraphNode Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings
 InvalidSource InvalidTransition Job JobCancelled JobError JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key
-KeyConflict keyset Kind lines LogLine Misfire Node NotUnique OutcomeUnknown Page Posthorse PosthorseError previous
+KeyConflict KeyedStock keyset Kind lines LogLine Misfire Node NotUnique OutcomeUnknown Page Posthorse PosthorseError
+previous
 PreviousStep Progress Queue QueueClosed QueueFull QueueSettings Range Rate Reason ResultExpired Retry rows
 RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Skip Snooze
-State Status StoreError StoreUnreachable Submission Throttle ToleranceExceeded TookTooLong TooLarge Unique
+State Status Stock StockEmpty StockNotFound StockStatus
+StoreError StoreUnreachable Submission Throttle ToleranceExceeded TookTooLong TooLarge Unique
 UnknownCommand UnknownKind UsageError Why WorkerMetrics
 """
 
@@ -46,6 +48,8 @@ def twins() -> Iterator[tuple[type, str, str]]:
         ph.Batch,
         ph.Queue,
         ph.Schedule,
+        ph.Stock,
+        ph.KeyedStock,
     ):
         for name in dir(face):
             twin = f"a{name}"
@@ -91,6 +95,13 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Jobs.pause",
         "Jobs.resume",
         "Jobs.retry",
+        "KeyedStock.empty",
+        "KeyedStock.forget",
+        "KeyedStock.get",
+        "KeyedStock.refill",
+        "KeyedStock.refresh",
+        "KeyedStock.status",
+        "KeyedStock.why",
         "Kind.enqueue",
         "Posthorse.enqueue_many",
         "Posthorse.figures",
@@ -105,6 +116,13 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Schedule.resume",
         "Schedule.status",
         "Schedule.trigger",
+        "Stock.empty",
+        "Stock.refill",
+        "Stock.set_level",
+        "Stock.status",
+        "Stock.take",
+        "Stock.take_many",
+        "Stock.why",
     ]
 
 

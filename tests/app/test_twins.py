@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import posthorse as ph
 from posthorse.views.figures import Figures
 from tests.app.test_public_face import twins
-from tests.waiting import until_state
+from tests.waiting import until, until_state
 
 
 class Undone(Exception):
@@ -42,6 +42,10 @@ class World(NamedTuple):
     failed: list[ph.Job[None]]
     with_bad_items: ph.Job[None]
     schedule: ph.Schedule[int]
+    shelves: dict[str, ph.Stock[int]]
+    """One for each verb; `empty`, `take` and `take_many` find two results."""
+    keyed: ph.KeyedStock[int, int]
+    """It has results for 1 to 3."""
 
     def waiting(self) -> ph.Job[int]:
         return self.double.enqueue(1)
@@ -75,6 +79,13 @@ DEAD = ("attempts", "discard", "retry", "retry_with", "delete", "Jobs.discard", 
 
 VERBS = {
     "Call.enqueue": Verb(lambda world: world.double.bind(3), "a new job"),
+    "KeyedStock.forget": Verb(lambda world: world.keyed, True, (2,)),
+    "KeyedStock.get": Verb(lambda world: world.keyed, 2, (1,)),
+    "KeyedStock.refresh": Verb(lambda world: world.keyed, "a new job", (1,)),
+    "KeyedStock.refill": Verb(lambda world: world.keyed, 0),
+    "KeyedStock.status": Verb(lambda world: world.keyed, 2),
+    "KeyedStock.why": Verb(lambda world: world.keyed, "2 results are fresh"),
+    "KeyedStock.empty": Verb(lambda world: world.keyed, 2),
     "Kind.enqueue": Verb(lambda world: world.double, "a new job", (3,)),
     "Posthorse.enqueue_many": Verb(lambda world: Many(world), ["a new job", "a new job"]),
     "Posthorse.send_event": Verb(lambda world: world.app, True, ("approved", 1), {"topic": "orders"}),
@@ -116,6 +127,13 @@ VERBS = {
     "Schedule.resume": Verb(lambda world: world.schedule, None),
     "Schedule.status": Verb(lambda world: world.schedule, "paused", after="pause"),
     "Schedule.trigger": Verb(lambda world: world.schedule, "a new job"),
+    "Stock.empty": Verb(lambda world: world.shelves["empty"], 2),
+    "Stock.refill": Verb(lambda world: world.shelves["refill"], 2),
+    "Stock.set_level": Verb(lambda world: world.shelves["set_level"], None, (3,)),
+    "Stock.status": Verb(lambda world: world.shelves["set_level"], 0),
+    "Stock.take": Verb(lambda world: world.shelves["take"], 8),
+    "Stock.take_many": Verb(lambda world: world.shelves["take_many"], [8, 8], (5,)),
+    "Stock.why": Verb(lambda world: world.shelves["set_level"], "0 of 3 results are on the shelf"),
 }
 
 
@@ -158,6 +176,10 @@ def in_short(answer: object) -> object:
             return answer.leading.code
         case Figures():
             return answer.by
+        case ph.StockStatus():
+            return answer.made
+        case str() if "results are" in answer:
+            return answer.partition(",")[0]
         case _:
             return answer
 
@@ -179,15 +201,30 @@ def world(app: ph.Posthorse) -> World:
                 with batch.tolerate(item):
                     raise LookupError(item)
 
+    @app.job
+    def made(number: int) -> int:
+        return 2 * number
+
     schedule = app.schedule(double.bind(1), name="doubling", every="1h")
     over, with_bad_items = double.enqueue(7), tolerate.enqueue()
     failed = [fail.using(tags=[tag]).enqueue(1) for tag in DEAD]
+    shelves = {
+        name: app.stock(made.bind(4), level=2, name=name)
+        for name in ("empty", "refill", "set_level", "take", "take_many")
+    }
+    keyed = app.stock(made, key="number", name="keyed")
+    app.registry.stocks.clear()  # the worker does not fill them
+    for name in ("empty", "take", "take_many"):
+        shelves[name].refill()
+    for number in (1, 2, 3):
+        keyed.refresh(number)
     with app.worker():
         over.result(timeout=30)
         with_bad_items.result(timeout=30)
         for job in failed:
             until_state(job, "failed")
-    return World(app, double, over, failed, with_bad_items, schedule)
+        until(lambda: not app.jobs("state:pending,processing").count(), what="the stocks are filled")
+    return World(app, double, over, failed, with_bad_items, schedule, shelves, keyed)
 
 
 def snapshot(world: World) -> object:
@@ -196,6 +233,7 @@ def snapshot(world: World) -> object:
         {job.id: job.status().state for job in world.app.jobs() if job.status().kind != "scene"},
         [world.app.queue(name).settings() for name in ("drained", "paused", "reset", "resumed", "set", "asked")],
         world.schedule.status().state,
+        [(stock.status().made, stock.status().ordered) for stock in (*world.shelves.values(), world.keyed)],
     )
 
 

@@ -20,6 +20,7 @@ KNOWN = {
     # what a job left behind
     "app/reading.py": {"decode_kept", "decode_result", "read.outcome", "texts.unpack"},
     "app/job_logs.py": {"texts.unpack"},
+    "app/stock_base.py": {"decode_result"},  # of a result that was taken, unpacked there
     "worker/running/parts.py": {"decode_result"},  # of the parts of a job, which are unpacked there
     "worker/running/job_logs.py": {"texts.pack"},
     "app/sending.py": {"encode_kept"},  # the payload of an event, which is packed there

@@ -55,6 +55,11 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("schedules", "resume"): ("schedules", "resume", "nightly"),
     ("schedules", "trigger"): ("schedules", "trigger", "nightly"),
     ("schedules", "forget"): ("schedules", "forget", "nightly"),
+    ("stock",): ("stock",),
+    ("stock", "why"): ("stock", "why", "vouchers"),
+    ("stock", "level"): ("stock", "level", "vouchers", "3"),
+    ("stock", "refill"): ("stock", "refill", "vouchers"),
+    ("stock", "empty"): ("stock", "empty", "vouchers"),
     ("report",): ("report",),
     ("queues",): ("queues",),
     ("queues", "pause"): ("queues", "pause", "mail"),
@@ -143,12 +148,13 @@ def test_every_command_is_tried() -> None:
 
 @pytest.fixture
 def words_of(shop: Shop) -> dict[str, str]:
-    """Return words that stand for the jobs of a small store, with a schedule and a queue."""
+    """Return words that stand for the jobs of a small store, with a schedule, a stock and a queue."""
     job, done, cancelled = (shop.done("enqueue", "welcome", number) for number in "123")
     shop.done("cancel", done)
     shop.done("cancel", cancelled)
     with (shop.folder / "shop.py").open("a", encoding="utf-8") as file:
         file.write('\napp.schedule(welcome.bind(1), name="nightly", cron="0 3 * * *")\n')
+        file.write('app.stock(welcome.bind(1), level=2, name="vouchers")\n')
     shop.forget()
     shop.done("schedules", "resume", "nightly")
     return {"JOB": job, "DONE": done, "CANCELLED": cancelled}

@@ -85,6 +85,7 @@ def test_getting_started_typed_with_a_server_in_place_of_the_file_works(
         "timeline",
         "schedules",
         "sharding",
+        "stock",
         "why",
         "workflows",
     ],

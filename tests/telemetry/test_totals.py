@@ -85,3 +85,11 @@ def test_queues_beyond_the_most_are_added_up() -> None:
     found = scraped({}, StoreSample(7, depths, 1, 0.0, {}))["jobs_queue_depth"]
     assert len(found) == 6 * (MAX_SERIES + 1)
     assert (found["q202,pending"], found["other,pending"], found["other,failed"]) == (202, 0 + 1 + 2, 3)
+
+
+def test_stocks_are_shown_by_what_they_hold() -> None:
+    stocks = {("tickets", "made"): (3, 4_000_000), ("tickets", "ordered"): (2, 9_000_000)}
+    found = scraped({}, StoreSample(10_000_000, {}, 1, 0.0, {}, stocks))
+    assert found["jobs_stock_results"] == {"made,tickets": 3, "ordered,tickets": 2}
+    assert found["jobs_stock_oldest_age_seconds"] == {"tickets": 6}
+    assert "jobs_stock_results" not in scraped({}, StoreSample(7, {}, 1, 0.0, {}))

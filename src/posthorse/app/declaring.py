@@ -1,10 +1,10 @@
-"""What is declared on an application: kinds, bundles of them, commands, schedules and queues."""
+"""What is declared on an application: kinds, bundles of them, commands, schedules, stocks and queues."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from posthorse.app.call import Call
 from posthorse.app.job_decorator import DeclaresJobs
@@ -12,6 +12,7 @@ from posthorse.app.job_function import JobFunction
 from posthorse.app.option_signatures import takes
 from posthorse.app.parts import Parts
 from posthorse.app.queues import Queue
+from posthorse.rules.durations import Duration
 from posthorse.rules.job import checked_name
 from posthorse.rules.options.option import OptionPlace
 from posthorse.rules.queues import checked_layer
@@ -20,14 +21,17 @@ from posthorse.rules.registry import Registered
 if TYPE_CHECKING:
     from posthorse.app.bundle import Bundle
     from posthorse.app.command_bus import CommandBus
-    from posthorse.app.flow import Flow
+    from posthorse.app.flow import Flow, TakesOne
     from posthorse.app.option_types import QueueOptions, ScheduleOptions
     from posthorse.app.schedules import Schedule
+    from posthorse.app.stock import Stock
+    from posthorse.app.stock_keys import KeyedStock
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class DeclaresWork(DeclaresJobs, Parts):
@@ -100,6 +104,86 @@ class DeclaresWork(DeclaresJobs, Parts):
         from posthorse.app.flow import make_chain  # here, because few processes make flows
 
         return make_chain(self._app, calls, name)
+
+    @overload
+    def stock(
+        self,
+        make: Call[R],
+        /,
+        *,
+        level: int,
+        name: str | None = None,
+        refill_at: int | None = None,
+        batch: int | None = None,
+        ttl: Duration | None = None,
+        cron: str | None = None,
+        every: Duration | None = None,
+        tz: str = "UTC",
+    ) -> Stock[R]: ...
+    @overload
+    def stock(
+        self,
+        make: TakesOne[T, R],
+        /,
+        *,
+        key: str,
+        name: str | None = None,
+        ttl: Duration | None = None,
+        stale: Duration = 0,
+        cron: str | None = None,
+        every: Duration | None = None,
+        tz: str = "UTC",
+    ) -> KeyedStock[T, R]: ...
+
+    def stock(
+        self,
+        make: Any,
+        /,
+        *,
+        level: int | None = None,
+        name: str | None = None,
+        refill_at: int | None = None,
+        batch: int | None = None,
+        key: str | None = None,
+        ttl: Duration | None = None,
+        stale: Duration = 0,
+        cron: str | None = None,
+        every: Duration | None = None,
+        tz: str = "UTC",
+    ) -> Any:
+        """Let workers make results ahead: `tickets = app.stock(make_ticket.bind(), level=200)`, then `tickets.take()`.
+
+        make: the call that makes one result; with options for the jobs: `make_ticket.using(queue="slow").bind()`.
+        level: how many results the shelf should have. refill_at: it is refilled when it has fewer; by default always.
+        batch: how many are made at the same time at most.
+        ttl: after that a result is stale, and is not given to anybody.
+        cron, every, tz: times at which it is refilled to its level, whatever it has; with `refill_at=0` only then.
+        name: under it the stock is stored and shown; by default that of its kind.
+
+        With a key, a stock keeps one result for each, which is read by any number of callers:
+        `prices = app.stock(price, key="symbol", ttl="10m")`, then `prices.get("ACME")`. make is then a kind, and key
+        the name of its only parameter. stale: for how long after its ttl a result is given while a new one is made. At
+        its times, results that were read since they were made are made anew.
+
+        This does not use the store: workers store the stock when they start. Raises InvalidOption.
+        """
+        from posthorse.app.stock_declaring import (  # here, because few applications have stocks
+            RefillTimes,
+            declare_stock,
+        )
+
+        return declare_stock(
+            self._app,
+            make,
+            name=name,
+            level=level,
+            refill_at=refill_at,
+            batch=batch,
+            key=key,
+            ttl=ttl,
+            stale=stale,
+            times=RefillTimes(cron, every, tz),
+        )
 
     @takes(OptionPlace.QUEUE)
     def queue(self, name: str, **settings: Unpack[QueueOptions]) -> Queue:

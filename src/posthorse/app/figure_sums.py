@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast, get_args
 
 from posthorse.clock import SECOND, moment
-from posthorse.rules.tallies import RAN, Histogram, Measured, decode_histogram, fingerprint_in
+from posthorse.rules.tallies import RAN, Histogram, Measured, decode_histogram, fingerprint_in, stock_happening_in
 from posthorse.store.operations.tallies import DAY, HOUR, MINUTE, TallyRow
 from posthorse.views.figures import By, ErrorCount, FigureRow, Spread
 
@@ -17,17 +17,23 @@ class Sums:
     """What happened between two moments, in microseconds, while it is added up.
 
     errors: how many errors each group had, by its fingerprint, and by the time of the row.
+    stocks: what happened at each stock, and how often, by its name.
     """
 
     def __init__(self, since: int, until: int, by: By) -> None:
         self.since, self.until = since, until
         self.by: By = by
         self.errors: dict[str, dict[int | None, int]] = {}
+        self.stocks: dict[str, dict[str, int]] = {}
         self._rows: dict[tuple[str, int | None], _Row] = {}
 
     def add(self, tally: TallyRow) -> None:
         """Add a tally, unless it lies outside of the time. One that lies partly within counts as a whole."""
         if tally.began_at >= self.until or tally.began_at + tally.span * SECOND <= self.since:
+            return
+        if (at_stock := stock_happening_in(tally.happened)) is not None:
+            happened = self.stocks.setdefault(tally.kind, {})
+            happened[at_stock] = happened.get(at_stock, 0) + tally.times
             return
         fingerprint = fingerprint_in(tally.happened)
         key, began_at = self._key(tally)

@@ -14,7 +14,7 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.tallies import DAY, Beside, beside_tallies, day_of, oldest_day, tallies
-from posthorse.views.figures import By, DepthPoint, ErrorGroup, Figures, ReleaseMark
+from posthorse.views.figures import By, DepthPoint, ErrorGroup, Figures, ReleaseMark, StockFigures
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -86,6 +86,7 @@ def make_figures(app: Posthorse, sums: Sums, beside: Beside, now: int) -> Figure
         errors=sorted(errors, key=lambda group: (-group.within, group.fingerprint)),
         releases=[ReleaseMark(name=name, first_at=moment(first_at)) for name, first_at in beside.releases],
         complete_until=moment(min(sums.until, now - round(app.store.tuning.tallies_interval * SECOND))),
+        stocks=tuple(StockFigures.of(name, sums.stocks[name]) for name in sorted(sums.stocks)),
     )
 
 

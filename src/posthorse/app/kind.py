@@ -258,6 +258,17 @@ class Kind(Generic[P, R]):
             return None
         return requirement_of_sequence(sequence, kind=self.kind, tenant=tenant, value=value).gate
 
+    def _ordered_by_key(self) -> NewJob:
+        """Return the job that a stock by key orders, without its argument. Raises InvalidOption."""
+        if self._unique is not None or self._changed.key is not None:
+            raise InvalidOption(
+                f"{self.kind!r} is unique or has a key, and a stock makes one result for each key at a time anyway; "
+                f"give it {self.kind}.using(unique=False)"
+            )
+        if self._changed.connection is not None:
+            raise InvalidOption("the kind names a connection; a stock orders in transactions of its own")
+        return msgspec.structs.replace(self._template, arguments="{}")
+
     def _with(self, changed: ChangedOptions) -> Kind[P, R]:
         return cast("Kind[P, R]", _kind_with(self._app, self._registered, changed))
 

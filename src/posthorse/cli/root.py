@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "wait": ("wait", "Wait until jobs are over."),
         "workers": ("workers", "List workers and their runners."),
         "schedules": ("schedules", "List schedules, or steer one."),
+        "stock": ("stock", "List stocks of results that are made ahead, or steer one."),
         "report": ("report", "Say what happened in the last days, as a table, a file or a page."),
         "queues": ("queues", "List queues: what waits in them, which workers serve them, and their settings."),
     },

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from posthorse.rules.growth import Observer
     from posthorse.rules.observers import EventObserver
     from posthorse.rules.schedules import Declared
+    from posthorse.rules.stock import StockDeclaration
 from posthorse.rules.unique import Unique, check_names
 from posthorse.rules.values.type_mismatch import short
 
@@ -100,6 +101,8 @@ class Registry:
         self._by_name: dict[str, Registered] = {}
         self.schedules: dict[str, Declared] = {}
         """The declared schedules, by name."""
+        self.stocks: dict[str, StockDeclaration] = {}
+        """The declared stocks, by name."""
         self.combiners: dict[str, Callable[..., object]] = {}
         """What joins the results of parts, by kind."""
         self.observers: dict[str, Observer] = {}

@@ -37,6 +37,9 @@ RAN: frozenset[Happened] = frozenset({"completed", "failed", "retried"})
 _ERROR = "error:"
 """What errors of a group are counted as: this and the fingerprint of the group."""
 
+_STOCK = "stock:"
+"""What happens at stocks is counted as this and what happened, with the name of the stock in place of a kind."""
+
 _BY_STATE: Mapping[State, Happened] = {
     State.COMPLETED: "completed",
     State.FAILED: "failed",
@@ -59,6 +62,16 @@ def tally_of_errors(fingerprint: str) -> str:
 def fingerprint_in(happened: str) -> str | None:
     """Return the fingerprint of the group whose errors are counted; None if a tally is of something else."""
     return happened.removeprefix(_ERROR) if happened.startswith(_ERROR) else None
+
+
+def tally_of_stock(happened: str) -> str:
+    """Return what a happening at a stock is counted as."""
+    return f"{_STOCK}{happened}"
+
+
+def stock_happening_in(happened: str) -> str | None:
+    """Return what happened at a stock; None if a tally is of something else."""
+    return happened.removeprefix(_STOCK) if happened.startswith(_STOCK) else None
 
 
 def what_happened(how: Ending, state: State) -> tuple[Happened, ...]:

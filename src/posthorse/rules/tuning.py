@@ -198,6 +198,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     tallies_interval: float = 10.0
     """Time between two writes of what a runner counted. A runner that is killed loses what it counted since."""
 
+    stock_interval: float = 1.0
+    """Time between two looks at the shelves that code declares; one that is low is refilled this late at most."""
+
+    stock_tidy_interval: float = 10.0
+    """Time between two removals of what was taken from a shelf or is stale; figures of stocks are this late at most."""
+
     fold_interval: float = 10.0
     """Time between two looks for tallies to fold."""
 

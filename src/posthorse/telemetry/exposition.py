@@ -130,9 +130,28 @@ def _of_store(store: StoreSample) -> Iterator[Metric]:
     yield depth
     yield oldest
     yield skipped
+    if store.stocks:
+        yield from _of_stocks(store)
     yield _gauge("jobs_workers", "Workers of the store that send heartbeats.", store.workers)
     yield _gauge("jobs_scheduled_late_seconds", "By how much the next scheduled job is late.", store.late)
     yield _gauge("jobs_store_sample_time_seconds", "When the figures of the store were taken.", store.at / SECOND)
+
+
+def _of_stocks(store: StoreSample) -> Iterator[Metric]:
+    results = GaugeMetricFamily(
+        "jobs_stock_results",
+        "Results of a stock: made, ordered, or failed for good.",
+        labels=("stock", "state"),
+    )
+    oldest = GaugeMetricFamily(
+        "jobs_stock_oldest_age_seconds", "For how long the oldest result of a stock has been there.", labels=("stock",)
+    )
+    for (stock, state), (count, since) in sorted(store.stocks.items())[:MAX_SERIES]:
+        results.add_metric((stock, state), count)
+        if state == "made":
+            oldest.add_metric((stock,), max(0, store.at - since) / SECOND)
+    yield results
+    yield oldest
 
 
 def _by_state(row: DepthRow) -> Sequence[tuple[State, int]]:

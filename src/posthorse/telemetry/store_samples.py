@@ -16,6 +16,7 @@ from posthorse.store.base import QuerySteps, operation
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import next_due
 from posthorse.store.operations.schedules import schedules
+from posthorse.store.operations.stock import stock_sample
 from posthorse.store.operations.tallies import DepthRow, depths_now
 from posthorse.store.store import Store
 
@@ -34,7 +35,8 @@ log = logging.getLogger("posthorse.worker")
 class StoreSample(NamedTuple):
     """What the store held at a moment. workers: those that are alive. late: seconds by which the next job is late.
 
-    skipped: how many times of each schedule were skipped.
+    skipped: how many times of each schedule were skipped. stocks: how many results each stock has, by its name and
+    their state, and since when the oldest.
     """
 
     at: int
@@ -42,6 +44,7 @@ class StoreSample(NamedTuple):
     workers: int
     late: float
     skipped: Mapping[str, int]
+    stocks: Mapping[tuple[str, str], tuple[int, int]] = {}
 
 
 class StoreSamples:
@@ -84,5 +87,6 @@ def _sample(lease: int) -> QuerySteps[StoreSample]:
     alive = {row.worker for row in (yield from workers().start()) if row.silent_for <= lease}
     due = yield from next_due().start()
     rows = yield from schedules().start()
+    stocks = {(name, state): (count, since) for name, state, count, since in (yield from stock_sample().start())}
     late = 0.0 if due.job is None else max(0.0, -due.job / SECOND)
-    return StoreSample(due.now, depths, len(alive), late, {row.name: row.skipped for row in rows})
+    return StoreSample(due.now, depths, len(alive), late, {row.name: row.skipped for row in rows}, stocks)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, Self
 
+from posthorse.rules.stock import Served
 from posthorse.rules.tallies import Measured, percentile
 from posthorse.views.base import View
 
@@ -108,10 +110,35 @@ class ReleaseMark(View, frozen=True, kw_only=True):
     first_at: datetime
 
 
+class StockFigures(View, frozen=True, kw_only=True):
+    """How a stock served its callers.
+
+    taken: results that were taken, or reads by key that found one. missed: callers who got nothing; waited: those who
+    got something late. expired, emptied: results that left without a caller. hit_rate: which share of the callers got
+    one at once. waste: which share of the results that left had no caller. Both are None if there is nothing to tell.
+    """
+
+    name: str
+    taken: int
+    missed: int
+    waited: int
+    expired: int
+    emptied: int
+    hit_rate: float | None
+    waste: float | None
+
+    @classmethod
+    def of(cls, name: str, counts: Mapping[str, int]) -> Self:
+        """Show what was counted."""
+        served = Served(**{field: counts.get(field, 0) for field in Served._fields})
+        return cls(name=name, **served._asdict(), hit_rate=served.hit_rate, waste=served.waste)
+
+
 class Figures(View, frozen=True, kw_only=True):
     """What happened between two moments. Figures up to `complete_until` are complete; later ones may be on their way.
 
-    rows: by name or by time, in order. errors: the groups that occurred in that time, most frequent first.
+    rows: by name or by time, in order. errors: the groups that occurred in that time, most frequent first. stocks:
+    those of which something is counted, by name.
     """
 
     since: datetime
@@ -122,3 +149,4 @@ class Figures(View, frozen=True, kw_only=True):
     errors: list[ErrorGroup]
     releases: list[ReleaseMark]
     complete_until: datetime
+    stocks: tuple[StockFigures, ...] = ()

@@ -195,10 +195,10 @@ def make_heart(store: Store, settings: Settings) -> Heart:
 def begin_maintenance(
     store: Store, registry: Registry, settings: Settings, holder: str, *, is_alone: bool = False
 ) -> Sequence[asyncio.Task[None]]:
-    """Start the sweep, the scheduler and the observers of one process; cancel the tasks to end them.
+    """Start the sweep, the scheduler, the observers and the stock keeper of one process; cancel the tasks to end them.
 
-    `is_alone`: the process runs only one job, so it enqueues no jobs for schedules or observers, and removes no old
-    jobs.
+    `is_alone`: the process runs only one job, so it enqueues no jobs for schedules, observers or
+    stocks, and removes no old jobs.
     """
     queues = registry.queues
     of_workers = (
@@ -221,4 +221,10 @@ def begin_maintenance(
     observers = EventObservers(
         store, {} if is_alone else registry.event_observers, queues, registry.packing, keep=settings.keep_events
     )
-    return [asyncio.create_task(part.run_forever()) for part in (sweeper, scheduler, observers)]
+    tasks = [asyncio.create_task(part.run_forever()) for part in (sweeper, scheduler, observers)]
+    if registry.stocks and not is_alone:
+        from posthorse.maintenance.stock import StockKeeper  # here, because few applications have stocks
+
+        keeper = StockKeeper(store, registry.stocks, queues, registry.packing)
+        tasks.append(asyncio.create_task(keeper.run_forever()))
+    return tasks

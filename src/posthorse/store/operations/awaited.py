@@ -14,7 +14,7 @@ from posthorse import ids
 from posthorse.rules.job import State
 from posthorse.store.base import QuerySteps, TypedQuery, query
 
-AWAITED_AMONG = TypedQuery("awaited_among", tuple[str])
+AWAITED_AMONG = TypedQuery("awaited_among", tuple[str, str])
 AWAIT_JOBS = TypedQuery("await_jobs", tuple[str, str])
 
 
@@ -25,6 +25,15 @@ class NotedEnd(NamedTuple):
     state: str
     is_counted: bool = False
 
+
+class Awaited(NamedTuple):
+    """Jobs that ended: those for which other jobs wait, and those whose results are for a stock."""
+
+    by_jobs: Sequence[str] = ()
+    by_stock: Sequence[str] = ()
+
+
+NOT_AWAITED = Awaited()
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[NotedEnd]).decode
@@ -40,10 +49,16 @@ def noted_in(text: str) -> list[NotedEnd]:
     return _decode(text)
 
 
-def awaited_among(jobs: Sequence[str]) -> QuerySteps[list[str]]:
+def awaited_among(jobs: Sequence[str]) -> QuerySteps[Awaited]:
     """Return which of the jobs others wait for. The caller has just written them, so no other process can
     mark one of them now."""
-    return [job for (job,) in (yield from AWAITED_AMONG([(job,) for job in jobs]))]
+    rows = yield from AWAITED_AMONG([(job,) for job in jobs])
+    if not rows:
+        return NOT_AWAITED
+    return Awaited(
+        [job for job, by in rows if by != "stock"],
+        [job for job, by in rows if by != "jobs"],
+    )
 
 
 def wait_for(jobs: Sequence[str]) -> QuerySteps[dict[str, State]]:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from posthorse.rules.job import State
 from posthorse.rules.joins import ParentEnd
 from posthorse.store.base import QuerySteps, TypedQuery, query_rows
-from posthorse.store.operations.awaited import NotedEnd, awaited_among, note
+from posthorse.store.operations.awaited import NOT_AWAITED, Awaited, NotedEnd, awaited_among, note
+from posthorse.store.operations.stock_ends import end_orders
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told, tell
 from posthorse.store.queries import Row
@@ -29,14 +30,14 @@ class JobEnd(NamedTuple):
     """Jobs that one statement ended; none if all of a batch were refused.
 
     was: the state that they were in; `processing` if a runner held them. rows: what the statement returned. awaited:
-    those that others wait for.
+    those that other jobs or a stock wait for.
     """
 
     jobs: Sequence[str]
     state: State
     was: State
     rows: Sequence[Row]
-    awaited: Sequence[str] = ()
+    awaited: Awaited = NOT_AWAITED
 
 
 class CompletionReply(NamedTuple):
@@ -75,12 +76,12 @@ def complete(
     if told is not NOTHING:
         jobs = tuple(jobs)
         yield from _tell_of_completed(jobs, told)
-    awaited: Sequence[str] = ()
+    awaited = NOT_AWAITED
     if may_be_awaited:
         jobs = tuple(jobs)
         awaited = yield from awaited_among(jobs)
     yield from _follow(jobs, State.COMPLETED, was=State.PROCESSING, rows=rows, awaited=awaited)
-    return CompletionReply(refused, bool(awaited))
+    return CompletionReply(refused, bool(awaited.by_jobs))
 
 
 def settle(rows: Sequence[Row], states: Mapping[str, State]) -> QuerySteps[None]:
@@ -102,7 +103,8 @@ def cancel(job: str, was: State, reason: str | None) -> QuerySteps[int]:
     rows = yield from _CANCEL_JOB(job=job, reason=reason)
     [(version, _, is_awaited)] = rows
     if not was.is_final:
-        yield from _follow([job], State.CANCELLED, was=was, rows=rows, awaited=[job] if is_awaited else ())
+        awaited = (yield from awaited_among([job])) if is_awaited else NOT_AWAITED
+        yield from _follow([job], State.CANCELLED, was=was, rows=rows, awaited=awaited)
     return version
 
 
@@ -111,7 +113,8 @@ def end_parent(job: str, end: ParentEnd) -> QuerySteps[int]:
     error = None if end.error is None else end.error.encode()
     rows = yield from _END_PARENT(job=job, state=end.state.value, reason=end.reason, error=error)
     [(version, is_awaited)] = rows
-    yield from _follow([job], end.state, was=State.BLOCKED, rows=rows, awaited=[job] if is_awaited else ())
+    awaited = (yield from awaited_among([job])) if is_awaited else NOT_AWAITED
+    yield from _follow([job], end.state, was=State.BLOCKED, rows=rows, awaited=awaited)
     return version
 
 
@@ -122,11 +125,11 @@ def _tell_of_completed(jobs: Sequence[str], told: Told) -> QuerySteps[None]:
 
 
 def _follow(
-    jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row], awaited: Sequence[str] = ()
+    jobs: Iterable[str], state: State, *, was: State, rows: Sequence[Row], awaited: Awaited = NOT_AWAITED
 ) -> QuerySteps[None]:
     """Take the steps that follow an end, in order."""
     steps = END_STEPS[state]
-    if awaited:
+    if awaited is not NOT_AWAITED:
         steps = (*steps, *STEPS_OF_AWAITED)
     if steps:
         ended = JobEnd(tuple(jobs), state, was, rows, awaited)
@@ -149,8 +152,15 @@ def _count_cancelled(ended: JobEnd) -> QuerySteps[None]:
 
 
 def _note_awaited(ended: JobEnd) -> QuerySteps[None]:
-    """Note the ends for which others wait; they are counted after the commit."""
-    yield from note([NotedEnd(job, ended.state.value) for job in ended.awaited])
+    """Note the ends for which other jobs wait; they are counted after the commit."""
+    if ended.awaited.by_jobs:
+        yield from note([NotedEnd(job, ended.state.value) for job in ended.awaited.by_jobs])
+
+
+def _put_on_shelves(ended: JobEnd) -> QuerySteps[None]:
+    """Let stocks have the results that they ordered."""
+    if ended.awaited.by_stock:
+        yield from end_orders(ended.awaited.by_stock, ended.state)
 
 
 END_STEPS: Mapping[State, Sequence[EndStep]] = {
@@ -160,5 +170,5 @@ END_STEPS: Mapping[State, Sequence[EndStep]] = {
 }
 """What follows which ends. A request that came too late for another end is left to the sweep, and a retry drops it."""
 
-STEPS_OF_AWAITED: Sequence[EndStep] = (_note_awaited,)
+STEPS_OF_AWAITED: Sequence[EndStep] = (_put_on_shelves, _note_awaited)
 """What follows the ends of jobs that others wait for, whatever the state."""

@@ -219,3 +219,27 @@ CREATE TABLE @incidents (
     detail  text NOT NULL
 );
 ALTER TABLE @alarms ADD COLUMN since bigint
+
+-- ## add_stock
+-- Create tables for stocks of results, and for the jobs that make them.
+CREATE TABLE @stocks (
+    name      text NOT NULL,
+    tenant    text NOT NULL,
+    declared  text NOT NULL,
+    level     integer,
+    refilling boolean NOT NULL DEFAULT false,
+    seen_at   bigint NOT NULL,
+    PRIMARY KEY (name, tenant)
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+CREATE TABLE @stocked (
+    job    uuid PRIMARY KEY,
+    stock  text NOT NULL,
+    tenant text NOT NULL,
+    key    text NOT NULL,
+    state  text NOT NULL,
+    since  bigint NOT NULL,
+    asked  boolean NOT NULL DEFAULT false
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX stocked_by_shelf ON @stocked (stock, tenant, key, state, since);
+CREATE UNIQUE INDEX stocked_by_key ON @stocked (stock, tenant, key) WHERE key <> '' AND state IN ('ordered', 'failed')

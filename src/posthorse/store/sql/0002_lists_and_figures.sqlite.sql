@@ -212,3 +212,28 @@ CREATE TABLE @incidents (
     detail  text NOT NULL
 ) WITHOUT ROWID;
 ALTER TABLE @alarms ADD COLUMN since integer
+
+-- ## add_stock
+-- Create tables for stocks of results, and for the jobs that make them.
+CREATE TABLE @stocks (
+    name      text NOT NULL,
+    tenant    text NOT NULL,
+    declared  text NOT NULL,
+    level     integer,
+    refilling integer NOT NULL DEFAULT 0,
+    seen_at   integer NOT NULL,
+    PRIMARY KEY (name, tenant)
+) WITHOUT ROWID;
+
+CREATE TABLE @stocked (
+    job    text PRIMARY KEY,
+    stock  text NOT NULL,
+    tenant text NOT NULL,
+    key    text NOT NULL,
+    state  text NOT NULL,
+    since  integer NOT NULL,
+    asked  integer NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX @stocked_by_shelf ON @stocked (stock, tenant, key, state, since);
+CREATE INDEX @stocked_open ON @stocked (state) WHERE state IN ('ordered', 'failed');
+CREATE UNIQUE INDEX @stocked_by_key ON @stocked (stock, tenant, key) WHERE key <> '' AND state IN ('ordered', 'failed')

@@ -600,7 +600,7 @@ WITH leaving AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT ctid AS place FROM @jobs
         WHERE id = r.job AND state IN ('completed', 'failed', 'cancelled') AND finished_at = r.finished_at
-            AND {not_needed}
+            AND {not_needed} AND {not_in_stock}
         FOR UPDATE SKIP LOCKED
     ) AS j
 )
@@ -624,7 +624,7 @@ WITH emptied AS MATERIALIZED (
     FROM {rows}
     CROSS JOIN LATERAL (
         SELECT ctid AS place FROM @jobs
-        WHERE id = r.job AND state = 'completed' AND finished_at = r.finished_at
+        WHERE id = r.job AND state = 'completed' AND finished_at = r.finished_at AND {not_in_stock}
         FOR UPDATE SKIP LOCKED
     ) AS j
 )
@@ -968,3 +968,49 @@ SELECT
 -- ## dead_rows
 -- Return how many dead rows a table has, as the server counts them.
 SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = to_regclass(:name)
+
+-- ── stocks ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## see_stocks
+-- Write what code declares of stocks, and that a worker attends to them, where no other process holds the row.
+-- rows: name text, declared text
+WITH free AS MATERIALIZED (
+    SELECT s.name, s.tenant, r.declared FROM {rows} JOIN @stocks s ON s.name = r.name
+    ORDER BY s.name, s.tenant FOR UPDATE OF s SKIP LOCKED
+)
+UPDATE @stocks AS s SET seen_at = :now, declared = f.declared FROM free f WHERE s.name = f.name AND s.tenant = f.tenant
+
+-- ## hold_shelf
+-- Lock a shelf against other processes that order for it; return its live level, and whether it is being refilled. No
+-- row: another process orders at this moment.
+SELECT level, refilling FROM @stocks WHERE name = :stock AND tenant = :tenant FOR UPDATE SKIP LOCKED
+
+-- ## take_stock
+-- Take the oldest results from a shelf that are not stale, and that no other transaction takes; return their jobs,
+-- results, options, and when they were made.
+WITH head AS MATERIALIZED (
+    SELECT job FROM @stocked
+    WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'made' AND since > :now - :ttl::bigint
+        AND since >= :mark
+    ORDER BY since LIMIT :count FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE @stocked SET state = 'taken', since = :now WHERE job = ANY (ARRAY(SELECT job FROM head)) RETURNING job
+)
+SELECT j.id, j.result, j.options, coalesce(j.finished_at, 0)
+FROM taken CROSS JOIN LATERAL (SELECT id, result, options, finished_at FROM @jobs WHERE id = taken.job OFFSET 0) AS j
+
+-- ## tidy_shelf
+-- Remove entries of a shelf that have been in a state for a time, and that no other transaction holds; return them.
+DELETE FROM @stocked WHERE job = ANY (ARRAY(
+    SELECT job FROM @stocked
+    WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = :state AND since <= :now - :span::bigint
+    ORDER BY since LIMIT :limit FOR UPDATE SKIP LOCKED))
+RETURNING job, asked
+
+-- ## tidy_keys
+-- Remove entries by key that have been in a state for a time, and that no other transaction holds; return them.
+DELETE FROM @stocked WHERE job = ANY (ARRAY(
+    SELECT job FROM @stocked
+    WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = :state AND since <= :now - :span::bigint
+    LIMIT :limit FOR UPDATE SKIP LOCKED))
+RETURNING job, asked

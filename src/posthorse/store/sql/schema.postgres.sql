@@ -466,3 +466,29 @@ CREATE TABLE @readers (
     moved_at     bigint NOT NULL,
     unwatched_at bigint
 );
+
+-- Stocks: what code declares of each (JSON), a row for each tenant with a shelf of its own ('' for none). level wins over
+-- the declared one. refilling: it was found low, and is not full again. A process that orders locks the row.
+CREATE TABLE @stocks (
+    name      text NOT NULL,
+    tenant    text NOT NULL,
+    declared  text NOT NULL,
+    level     integer,
+    refilling boolean NOT NULL DEFAULT false,
+    seen_at   bigint NOT NULL,
+    PRIMARY KEY (name, tenant)
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- The jobs that make results for stocks: ordered, made (its result can be taken), failed (a dead letter, whose place is
+-- held for a while) or taken. since: when that began. key is '' on a shelf, else JSON. asked: a result by key was read.
+CREATE TABLE @stocked (
+    job    uuid PRIMARY KEY,
+    stock  text NOT NULL,
+    tenant text NOT NULL,
+    key    text NOT NULL,
+    state  text NOT NULL,
+    since  bigint NOT NULL,
+    asked  boolean NOT NULL DEFAULT false
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX stocked_by_shelf ON @stocked (stock, tenant, key, state, since);
+CREATE UNIQUE INDEX stocked_by_key ON @stocked (stock, tenant, key) WHERE key <> '' AND state IN ('ordered', 'failed');

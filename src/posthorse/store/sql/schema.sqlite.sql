@@ -453,3 +453,30 @@ CREATE TABLE @readers (
     moved_at     integer NOT NULL,
     unwatched_at integer
 ) WITHOUT ROWID;
+
+-- Stocks: what code declares of each (JSON), a row for each tenant with a shelf of its own ('' for none). level wins over
+-- the declared one. refilling: it was found low, and is not full again.
+CREATE TABLE @stocks (
+    name      text NOT NULL,
+    tenant    text NOT NULL,
+    declared  text NOT NULL,
+    level     integer,
+    refilling integer NOT NULL DEFAULT 0,
+    seen_at   integer NOT NULL,
+    PRIMARY KEY (name, tenant)
+) WITHOUT ROWID;
+
+-- The jobs that make results for stocks: ordered, made (its result can be taken), failed (a dead letter, whose place is
+-- held for a while) or taken. since: when that began. key is '' on a shelf, else JSON. asked: a result by key was read.
+CREATE TABLE @stocked (
+    job    text PRIMARY KEY,
+    stock  text NOT NULL,
+    tenant text NOT NULL,
+    key    text NOT NULL,
+    state  text NOT NULL,
+    since  integer NOT NULL,
+    asked  integer NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX @stocked_by_shelf ON @stocked (stock, tenant, key, state, since);
+CREATE INDEX @stocked_open ON @stocked (state) WHERE state IN ('ordered', 'failed');
+CREATE UNIQUE INDEX @stocked_by_key ON @stocked (stock, tenant, key) WHERE key <> '' AND state IN ('ordered', 'failed');

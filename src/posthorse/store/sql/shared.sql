@@ -1621,6 +1621,8 @@ DELETE FROM @controls WHERE job >= :first AND job <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @controls.job);
 DELETE FROM @joins WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @joins.job);
 DELETE FROM @edges WHERE job >= :first AND job <= :last AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @edges.job);
+DELETE FROM @stocked WHERE job >= :first AND job <= :last
+    AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @stocked.job);
 DELETE FROM @edges WHERE dependent >= :first AND dependent <= :last
     AND NOT EXISTS (SELECT 1 FROM @jobs j WHERE j.id = @edges.dependent)
 
@@ -1631,6 +1633,11 @@ DELETE FROM @edges WHERE dependent >= :first AND dependent <= :last
 AND (NOT awaited OR NOT EXISTS (
     SELECT 1 FROM @edges e JOIN @jobs d ON d.id = e.dependent
     WHERE e.job = @jobs.id AND d.state NOT IN ('completed', 'failed', 'cancelled')))
+
+-- ## not_in_stock
+-- part
+-- The result of the job is not kept by a stock.
+NOT (awaited AND (SELECT 1 FROM @stocked s WHERE s.job = @jobs.id AND s.state = 'made' LIMIT 1) IS NOT NULL)
 
 -- ## note_forgotten
 -- Note the newest job that retention removed.
@@ -1813,9 +1820,13 @@ INSERT INTO @readers (name, place, moved_at) VALUES (:name, :place, :now) ON CON
 -- ── joins ──────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## awaited_among
--- Return which of these jobs others wait for.
+-- Return which of these jobs others wait for: jobs, a stock, or both.
 -- rows: job uuid
-SELECT j.id FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job AND j.awaited
+SELECT j.id, CASE
+    WHEN (SELECT 1 FROM @stocked s WHERE s.job = j.id LIMIT 1) IS NULL THEN 'jobs'
+    WHEN j.parent IS NULL AND (SELECT 1 FROM @edges e WHERE e.job = j.id LIMIT 1) IS NULL THEN 'stock'
+    ELSE 'both' END
+FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job AND j.awaited
 
 -- ## note_ends
 -- Note ends of jobs that others wait for, until they are counted.
@@ -1980,3 +1991,145 @@ WHERE 1 = 0
 -- ## dead_rows
 -- Return how many dead rows a table has; a file counts none.
 SELECT 0 WHERE :name IS NULL
+
+-- ── stocks ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## stocks
+-- Return all stocks, a row for each tenant.
+SELECT name, tenant, declared, level, refilling, seen_at, :now AS now FROM @stocks ORDER BY name, tenant
+
+-- ## enter_stocks
+-- Enter stocks that are not known yet.
+-- rows: name text, tenant text, declared text
+INSERT INTO @stocks (name, tenant, declared, seen_at) SELECT r.name, r.tenant, r.declared, :seen_at FROM {rows} WHERE true
+ON CONFLICT (name, tenant) DO NOTHING
+
+-- ## set_level
+-- Set the level of a shelf in the running system; NULL for the declared one.
+UPDATE @stocks SET level = :level WHERE name = :stock AND tenant = :tenant RETURNING declared
+
+-- ## set_refilling
+-- Write whether a shelf is being refilled.
+UPDATE @stocks SET refilling = :refilling WHERE name = :stock AND tenant = :tenant
+
+-- ## forget_stock
+-- Forget a stock of one tenant.
+DELETE FROM @stocks WHERE name = :stock AND tenant = :tenant RETURNING name
+
+-- ## shelf
+-- Return what a shelf holds, counted up to a number: what can be taken, what is ordered, dead letters whose place is held;
+-- whether something is left to be tidied; and since when its oldest result is there, and its oldest order.
+SELECT
+    (SELECT count(*) FROM (
+        SELECT 1 FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'made' AND since > :now - :ttl
+        LIMIT :most) AS few) AS made,
+    (SELECT count(*) FROM (
+        SELECT 1 FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'ordered'
+        LIMIT :most) AS few) AS ordered,
+    (SELECT count(*) FROM (
+        SELECT 1 FROM @stocked
+        WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'failed' AND since > :now - :hold
+        LIMIT :most) AS few) AS failed,
+    (SELECT count(*) FROM (
+        SELECT 1 FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'taken'
+        LIMIT 1) AS few)
+    + (SELECT count(*) FROM (
+        SELECT 1 FROM @stocked
+        WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'made' AND since <= :now - :ttl
+        LIMIT 1) AS few)
+    + (SELECT count(*) FROM (
+        SELECT 1 FROM @stocked
+        WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'failed' AND since <= :now - :hold
+        LIMIT 1) AS few) AS left_over,
+    (SELECT min(since) FROM @stocked
+        WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'made' AND since > :now - :ttl) AS oldest,
+    :now AS now
+
+-- ## keys_held
+-- Return what a stock holds by key: results that are not stale, stale ones, orders, and dead letters; the oldest result.
+SELECT
+    count(*) FILTER (WHERE state = 'made' AND since > :now - :ttl) AS made,
+    count(*) FILTER (WHERE state = 'made' AND since <= :now - :ttl) AS stale,
+    count(*) FILTER (WHERE state = 'ordered') AS ordered,
+    count(*) FILTER (WHERE state = 'failed' AND since > :now - :hold) AS failed,
+    min(since) FILTER (WHERE state = 'made') AS oldest,
+    :now AS now
+FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key <> ''
+
+-- ## put_orders
+-- Note which jobs make results for a stock; return them, without those whose key has an order already.
+-- rows: job uuid, key text
+INSERT INTO @stocked (job, stock, tenant, key, state, since)
+SELECT r.job, :stock, :tenant, r.key, 'ordered', :now FROM {rows} WHERE true
+ON CONFLICT (stock, tenant, key) WHERE key <> '' AND state IN ('ordered', 'failed') DO NOTHING
+RETURNING job
+
+-- ## await_orders
+-- Let jobs say that a stock waits for them.
+-- rows: job uuid
+UPDATE @jobs SET awaited = true WHERE id IN (SELECT r.job FROM {rows})
+
+-- ## open_orders
+-- Return the jobs that are ordered for a key of a stock, the oldest first.
+SELECT job FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = :key AND state = 'ordered'
+ORDER BY since LIMIT :limit
+
+-- ## failed_orders
+-- Return the dead letters of a stock, the newest first.
+SELECT job FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = :key AND state = 'failed'
+ORDER BY since DESC LIMIT :limit
+
+-- ## end_orders
+-- Write how orders ended: their results can be taken, or they are dead letters.
+-- rows: job uuid
+UPDATE @stocked SET state = :state, since = :now
+WHERE job IN (SELECT r.job FROM {rows}) AND state IN ('ordered', 'failed')
+
+-- ## drop_orders
+-- Forget orders that were cancelled.
+-- rows: job uuid
+DELETE FROM @stocked WHERE job IN (SELECT r.job FROM {rows}) AND state IN ('ordered', 'failed')
+
+-- ## replace_by_key
+-- Remove the results by key that newer ones replace.
+-- rows: job uuid
+DELETE FROM @stocked WHERE job IN (
+    SELECT earlier.job FROM {rows}
+    JOIN @stocked made ON made.job = r.job AND made.key <> ''
+    JOIN @stocked earlier ON earlier.stock = made.stock AND earlier.tenant = made.tenant AND earlier.key = made.key
+        AND earlier.state = 'made' AND earlier.job <> made.job)
+
+-- ## kept_by_key
+-- Return what a stock has under a key: the entries, with the results of those that are made.
+SELECT s.job, s.state, s.since, s.asked, j.result, j.options, :now AS now
+FROM @stocked s JOIN @jobs j ON j.id = s.job
+WHERE s.stock = :stock AND s.tenant = :tenant AND s.key = :key AND s.state <> 'taken'
+
+-- ## mark_asked
+-- Note that a result by key was read.
+UPDATE @stocked SET asked = true WHERE job = :job AND NOT asked
+
+-- ## asked_keys
+-- Return the keys whose results were read since they were made, after a key, with the jobs that made them.
+SELECT s.key, s.job, j.arguments, j.options FROM @stocked s JOIN @jobs j ON j.id = s.job
+WHERE s.stock = :stock AND s.tenant = :tenant AND s.key > :after AND s.state = 'made' AND s.asked
+ORDER BY s.key LIMIT :limit
+
+-- ## drop_key
+-- Remove the result that a stock has under a key.
+DELETE FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = :key AND state IN ('made', 'failed') RETURNING job
+
+-- ## stock_figures
+-- Return how often something happened at a stock since a moment.
+SELECT happened, CAST(sum(count) AS bigint) FROM @tallies
+WHERE span IN (10, 60, 3600, 86400) AND began_at >= :since AND kind = :stock AND happened IN ({stock_happenings})
+GROUP BY happened
+
+-- ## stock_happenings
+-- part
+-- What is counted of stocks.
+'stock:taken', 'stock:missed', 'stock:waited', 'stock:expired', 'stock:emptied'
+
+-- ## stock_sample
+-- Return how many results and orders each stock has, by state, and since when the oldest of them.
+SELECT stock, state, count(*), min(since) FROM @stocked WHERE state <> 'taken' GROUP BY stock, state ORDER BY stock, state

@@ -308,7 +308,7 @@ RETURNING topic
 
 -- ## complete
 -- End leases of one runner and one epoch and write results; return how many leases there were, how many jobs were
--- written, when, and whether any job waits for another. The name of the worker is stored as the reason, unless its runner
+-- written, when, and whether any job waits for another, or a stock for a job. The name of the worker is stored as the reason, unless its runner
 -- is no longer registered. A leased job exists, so nothing is ever inserted: UPDATE with FROM copies all rows first, and
 -- takes half as long again.
 -- pairs: job uuid, result text
@@ -320,7 +320,8 @@ ON CONFLICT (id) DO UPDATE SET
     reason = (SELECT worker FROM @runners WHERE id = :runner),
     started_at = coalesce(started_at, excluded.started_at), finished_at = excluded.finished_at;
 DELETE FROM @leases WHERE job IN (SELECT r.job FROM {rows}) AND epoch = :epoch AND runner = :runner;
-SELECT changes(), changes(), :now, EXISTS (SELECT 1 FROM @joins)
+SELECT changes(), changes(), :now,
+    EXISTS (SELECT 1 FROM @joins) OR EXISTS (SELECT 1 FROM @stocked WHERE state IN ('ordered', 'failed'))
 
 -- ## end_leases
 -- End leases of one runner; return of each the job, the version that it will have, when it was claimed, for how long the
@@ -493,7 +494,7 @@ CASE WHEN substr(j.arguments, 1, 1) = '{' AND json_type(j.arguments, :keys) IN (
 -- Remove jobs that are over, unless they were retried meanwhile; return a row for each.
 -- pairs: job uuid, finished_at bigint
 DELETE FROM @jobs WHERE id IN (SELECT r.job FROM {rows}) AND (id, finished_at) IN (SELECT r.job, r.finished_at FROM {rows})
-    AND state IN ('completed', 'failed', 'cancelled') AND {not_needed}
+    AND state IN ('completed', 'failed', 'cancelled') AND {not_needed} AND {not_in_stock}
 RETURNING 1
 
 -- ## drop_logs
@@ -506,7 +507,7 @@ DELETE FROM @logs WHERE job IN (SELECT j.id FROM {rows} JOIN @jobs j ON j.id = r
 -- pairs: job uuid, finished_at bigint
 UPDATE @jobs SET result = :gone
 WHERE id IN (SELECT r.job FROM {rows}) AND (id, finished_at) IN (SELECT r.job, r.finished_at FROM {rows})
-    AND state = 'completed'
+    AND state = 'completed' AND {not_in_stock}
 
 -- ## by_dead
 -- part
@@ -736,3 +737,40 @@ UPDATE @jobs SET state = 'pending', version = version + 1, reason = NULL, run_at
 FROM {rows} WHERE id = r.job;
 INSERT INTO @ready (lane, seq, job)
 SELECT j.lane, j.seq, j.id FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
+-- ── stocks ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- ## see_stocks
+-- Write what code declares of stocks, and that a worker attends to them.
+-- rows: name text, declared text
+UPDATE @stocks SET seen_at = :now, declared = (SELECT r.declared FROM {rows} WHERE r.name = @stocks.name)
+WHERE name IN (SELECT r.name FROM {rows})
+
+-- ## hold_shelf
+-- Return the live level of a shelf, and whether it is being refilled. There is one writer at a time.
+SELECT level, refilling FROM @stocks WHERE name = :stock AND tenant = :tenant
+
+-- ## take_stock
+-- Take the oldest results from a shelf that are not stale; return their jobs, results, options, and when they were made.
+UPDATE @stocked SET state = 'taken', since = :now
+WHERE job IN (
+    SELECT job FROM @stocked
+    WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = 'made' AND since > :now - :ttl AND since >= :mark
+    ORDER BY since LIMIT :count)
+RETURNING job, (SELECT result FROM @jobs WHERE id = job), (SELECT options FROM @jobs WHERE id = job),
+    (SELECT coalesce(finished_at, 0) FROM @jobs WHERE id = job)
+
+-- ## tidy_shelf
+-- Remove entries of a shelf that have been in a state for a time; return them.
+DELETE FROM @stocked WHERE job IN (
+    SELECT job FROM @stocked
+    WHERE stock = :stock AND tenant = :tenant AND key = '' AND state = :state AND since <= :now - :span
+    ORDER BY since LIMIT :limit)
+RETURNING job, asked
+
+-- ## tidy_keys
+-- Remove entries by key that have been in a state for a time; return them.
+DELETE FROM @stocked WHERE job IN (
+    SELECT job FROM @stocked
+    WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = :state AND since <= :now - :span LIMIT :limit)
+RETURNING job, asked
