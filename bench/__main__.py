@@ -24,6 +24,7 @@ from bench import (
     reading,
     resting,
     slices,
+    stock,
     throughput,
     weight,
 )
@@ -53,6 +54,7 @@ ON_REQUEST: dict[str, Measure] = {
     "lists": lists.measure,
     "logs": logs.measure,
     "reading": reading.measure,
+    "stock": stock.measure,
 }
 """Benches that run only if they are named."""
 
