@@ -17,6 +17,7 @@ from pathlib import Path
 ACTS = {
     "flights": "A year of flights, and nothing is counted twice",
     "subscriptions": "A ledger that balances, whatever is killed",
+    "ticket_stock": "Tickets that are ready before the first visitor comes",
     "thumbnails": "Photographs in processes of their own, and a broken one",
 }
 """The folder of each act in examples, which has a demo.py, and what the act is about."""
