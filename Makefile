@@ -4,7 +4,7 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-EXTRAS := postgres,speed,apsw,yaml,prometheus,otel,dev
+EXTRAS := postgres,speed,apsw,yaml,prometheus,otel,web,dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1

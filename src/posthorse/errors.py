@@ -58,7 +58,18 @@ class UsageError(PosthorseError, ValueError):
 
 
 class InvalidArgument(UsageError):
-    """An argument of a job does not fit the signature of its function; the message names the argument."""
+    """An argument of a job does not fit the signature of its function; the message names the argument.
+
+    `path` leads to the value: the name of the argument, and of fields in it. It is empty if the call as a whole is
+    wrong.
+    """
+
+    path: Sequence[str] = ()
+
+    def at(self, path: Sequence[str]) -> InvalidArgument:
+        """Set where the value is, and return the error."""
+        self.path = tuple(path)
+        return self
 
 
 class InvalidOption(UsageError):

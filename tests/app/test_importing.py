@@ -26,13 +26,18 @@ LIBRARIES = {
     "click",
     "cronsim",
     "django",
+    "httptools",
+    "jinja2",
     "multiprocessing",
     "opentelemetry",
     "prometheus_client",
     "psycopg",
     "rich",
     "sqlalchemy",
+    "starlette",
+    "uvicorn",
     "uvloop",
+    "websockets",
 }
 
 DECLARING = """
@@ -72,6 +77,13 @@ def test_a_worker_that_does_not_listen_loads_nothing_of_metrics() -> None:
     ours = {name for name in loaded if name.startswith(("posthorse.telemetry.", "posthorse.processes.http"))}
     assert ours == {"posthorse.telemetry.tracing"}
     assert "prometheus_client" not in loaded
+
+
+def test_a_mounted_service_loads_no_server_and_nothing_of_a_worker() -> None:
+    loaded = loaded_by("import posthorse.web")
+    assert "starlette" in loaded
+    unwanted = LIBRARIES | {"posthorse.worker.embedded", "posthorse.maintenance"}
+    assert not loaded & (unwanted - {"cronsim", "starlette"})
 
 
 def test_the_command_line_loads_no_room_before_it_knows_the_command() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src/posthorse"
-NAMED = re.compile(r"`((?:app|cli|maintenance|processes|rules|store|testing|worker)/[\w/.]+)`")
+NAMED = re.compile(r"`((?:app|cli|maintenance|processes|rules|store|testing|web|worker)/[\w/.]+)`")
 
 
 def test_every_path_of_the_architecture_page_exists() -> None:

@@ -18,7 +18,7 @@ KNOWN = {
     "worker/running/onion.py": {"signature.named"},
     "store/operations/unique.py": {"identity_again"},
     # what a job left behind
-    "app/reading.py": {"decode_kept", "decode_result", "read.outcome", "texts.unpack"},
+    "app/reading.py": {"decode_kept", "decode_result", "read.call", "read.outcome", "texts.unpack"},
     "app/job_logs.py": {"texts.unpack"},
     "app/stock_base.py": {"decode_result"},  # of a result that was taken, unpacked there
     "worker/running/parts.py": {"decode_result"},  # of the parts of a job, which are unpacked there

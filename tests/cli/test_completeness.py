@@ -61,6 +61,10 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("stock", "refill"): ("stock", "refill", "vouchers"),
     ("stock", "empty"): ("stock", "empty", "vouchers"),
     ("report",): ("report",),
+    ("tokens",): ("tokens",),
+    ("tokens", "create"): ("tokens", "create", "shop", "--role", "submitter"),
+    ("tokens", "rotate"): ("tokens", "rotate", "TOKEN"),
+    ("tokens", "revoke"): ("tokens", "revoke", "TOKEN"),
     ("queues",): ("queues",),
     ("queues", "pause"): ("queues", "pause", "mail"),
     ("queues", "resume"): ("queues", "resume", "mail"),
@@ -80,7 +84,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("doctor",): ("doctor",),
     ("bench",): ("bench", "--jobs", "100"),
 }
-"""How to call each command, except `worker`, which does not end by itself and is tested in test_processes.py."""
+"""How to call each command, except `worker` and `serve`, which do not end by themselves; others test them."""
 
 
 def chapter_of(path: tuple[str, ...]) -> str:
@@ -143,7 +147,7 @@ def test_every_exit_code_is_documented() -> None:
 
 
 def test_every_command_is_tried() -> None:
-    assert set(INVOCATIONS) | {("worker",)} == set(COMMANDS)
+    assert set(INVOCATIONS) | {("worker",), ("serve",)} == set(COMMANDS)
 
 
 @pytest.fixture
@@ -157,7 +161,8 @@ def words_of(shop: Shop) -> dict[str, str]:
         file.write('app.stock(welcome.bind(1), level=2, name="vouchers")\n')
     shop.forget()
     shop.done("schedules", "resume", "nightly")
-    return {"JOB": job, "DONE": done, "CANCELLED": cancelled}
+    token = shop.done("tokens", "create", "shop", "--role", "viewer").split("_")[1]
+    return {"JOB": job, "DONE": done, "CANCELLED": cancelled, "TOKEN": token}
 
 
 @pytest.mark.parametrize("path", INVOCATIONS, ids=" ".join)

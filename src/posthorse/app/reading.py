@@ -130,6 +130,14 @@ def _gathered(app: Posthorse, job_id: str, kind: str) -> Verb[Finished]:
     return Finished(job_id, State.COMPLETED, f"[{','.join(texts)}]", None, None, list.__class_getitem__(one))
 
 
+def arguments_of(app: Posthorse, job_id: str) -> Verb[str]:
+    """Read the arguments of a job as JSON; where they cannot be unpacked, the JSON says why. Raises JobNotFound."""
+    stored = yield from look_up(app, read.call(job_id))
+    if stored is None:
+        raise (yield from look_up(app, why_missing(job_id)))
+    return opened_json(stored.arguments, "arguments", app.registry.packing.of_stored(job_id, stored.options))
+
+
 def texts_of(app: Posthorse, job_id: str) -> Verb[JobTexts]:
     """Return what unpacks the texts of a job."""
     row = yield from look_up(app, read.job(job_id))

@@ -13,7 +13,7 @@ import msgspec
 from posthorse import ids
 from posthorse.app.call import Call, CallWithOutputs
 from posthorse.app.job import Job
-from posthorse.app.verbs import Verb, commit, look_up, step, twin, verb
+from posthorse.app.verbs import Verb, commit, drive, look_up, step, twin, verb
 from posthorse.clock import SECOND, moment
 from posthorse.errors import InvalidOption, InvalidTransition, ScheduleNotFound
 from posthorse.rules.durations import Duration
@@ -168,7 +168,15 @@ def add_schedule(
 
 def known_schedules(app: Posthorse, *, is_stored: bool = True) -> list[Known]:
     """Return all schedules of the store, and those of this code that no worker has stored yet, by name."""
-    rows = app.store.read(schedules()) if is_stored else []
+    return drive(schedules_of(app)) if is_stored else _known(app, [])
+
+
+def schedules_of(app: Posthorse) -> Verb[list[Known]]:
+    """Read all schedules of the store, and add those of this code that no worker has stored yet."""
+    return _known(app, (yield from look_up(app, schedules())))
+
+
+def _known(app: Posthorse, rows: Sequence[ScheduleRow]) -> list[Known]:
     known = {name: Known(declared, None) for name, declared in app.registry.schedules.items()}
     known |= {row.name: Known(_declared(row), row) for row in rows}
     return [known[name] for name in sorted(known)]
@@ -176,7 +184,12 @@ def known_schedules(app: Posthorse, *, is_stored: bool = True) -> list[Known]:
 
 def find_schedule(app: Posthorse, name: str, *, is_stored: bool = True) -> Known:
     """Return a schedule by its name. Raises ScheduleNotFound, which names the nearest."""
-    known = {one.declared.name: one for one in known_schedules(app, is_stored=is_stored)}
+    return named_schedule(known_schedules(app, is_stored=is_stored), name)
+
+
+def named_schedule(schedules: Sequence[Known], name: str) -> Known:
+    """Return the schedule of that name. Raises ScheduleNotFound, which names the nearest."""
+    known = {one.declared.name: one for one in schedules}
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)

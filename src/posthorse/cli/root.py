@@ -23,6 +23,7 @@ from posthorse.version import VERSION
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Work": {
         "worker": ("worker", "Run jobs until stopped."),
+        "serve": ("serve", "Serve the HTTP API until stopped."),
         "run": ("run", "Run one job here and now, durably, and print its result."),
         "enqueue": ("enqueue", "Store a job, or many, and print the ids."),
     },
@@ -39,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "schedules": ("schedules", "List schedules, or steer one."),
         "stock": ("stock", "List stocks of results that are made ahead, or steer one."),
         "report": ("report", "Say what happened in the last days, as a table, a file or a page."),
+        "tokens": ("tokens", "List who may use the HTTP service; make and end tokens."),
         "queues": ("queues", "List queues: what waits in them, which workers serve them, and their settings."),
     },
     "Steer": {

@@ -82,6 +82,7 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     flow: InFlow | None = None  # set if it is a flow or a step of one
     shards: int | None = None  # into how many parts its loop is cut
     part: Part | None = None  # what it is a part of; positions are packed as cursors are
+    submitter: str | None = None  # who submitted it over HTTP, if that is all they may read
 
     @property
     def is_part(self) -> bool:

@@ -42,8 +42,11 @@ class WorkerFigures(NamedTuple):
     latencies: Latencies
 
 
-def metrics_page(worker: WorkerFigures, store: StoreSample | None, accept: str) -> tuple[bytes, str]:
-    """Return the page and its content type. `accept`: the header of the request, which chooses the format."""
+def metrics_page(worker: WorkerFigures | None, store: StoreSample | None, accept: str) -> tuple[bytes, str]:
+    """Return the page and its content type, without a worker those figures alone that the store has.
+
+    accept: the header of the request, which chooses the format.
+    """
     encode, content_type = choose_encoder(accept)
     return encode(_Page(worker, store)), content_type
 
@@ -51,19 +54,20 @@ def metrics_page(worker: WorkerFigures, store: StoreSample | None, accept: str) 
 class _Page(CollectorRegistry):
     """A registry that holds one page, because an encoder takes a registry."""
 
-    def __init__(self, worker: WorkerFigures, store: StoreSample | None) -> None:
+    def __init__(self, worker: WorkerFigures | None, store: StoreSample | None) -> None:
         super().__init__()
         self.register(_Figures(worker, store))
 
 
 class _Figures(Collector):
-    def __init__(self, worker: WorkerFigures, store: StoreSample | None) -> None:
+    def __init__(self, worker: WorkerFigures | None, store: StoreSample | None) -> None:
         self._worker = worker
         self._store = store
 
     def collect(self) -> Iterable[Metric]:
-        yield from _of_jobs(self._worker.series)
-        yield from _of_worker(self._worker)
+        if self._worker is not None:
+            yield from _of_jobs(self._worker.series)
+            yield from _of_worker(self._worker)
         yield _gauge("jobs_store_up", "Whether the last sample of the store could be taken.", int(bool(self._store)))
         if self._store is not None:
             yield from _of_store(self._store)

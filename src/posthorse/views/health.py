@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 from posthorse.rules.health import Health
@@ -31,3 +32,26 @@ class HealthView(View, frozen=True, kw_only=True):
             ready=health.ready,
             problems=tuple(health.problems),
         )
+
+
+class ProbeView(View, frozen=True, kw_only=True):
+    """What the probe of a service found, in words that strangers may read."""
+
+    ok: bool
+    problem: str | None = None
+
+
+class UnservedView(View, frozen=True, kw_only=True):
+    """Jobs that no living worker would take."""
+
+    queue: str
+    kind: str
+    waiting: int
+
+
+class ServiceHealthView(View, frozen=True, kw_only=True):
+    """Whether jobs are taken. ok: every job that waits would be taken by a living worker; workers: how many live."""
+
+    ok: bool
+    workers: int
+    unserved: Sequence[UnservedView]

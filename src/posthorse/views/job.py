@@ -116,6 +116,17 @@ class JobView(View, frozen=True, kw_only=True):
         )
 
 
+class JobWithResultView(JobView, frozen=True, kw_only=True):
+    """A job that is over, with its result: null unless it completed."""
+
+    result: msgspec.Raw
+
+    @classmethod
+    def assemble(cls, job: JobView, result: str | None) -> Self:
+        """Show a job with its result, which is JSON."""
+        return cls(**msgspec.structs.asdict(job), result=_raw(result))
+
+
 class EventView(View, frozen=True, kw_only=True):
     """An event in the life of a job: `detail` is what was recorded with it, its error as well."""
 

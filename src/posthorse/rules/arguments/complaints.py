@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import Parameter
+from typing import cast
 
 import msgspec
 
@@ -52,6 +53,30 @@ def why_unfit(form: Form, text: str, error: Exception) -> str:
     if missing := [name for name in form.required if name not in stored]:
         return f"it needs {_listed(missing)}, which was not stored; a default would let old jobs run"
     return re.sub(r" - at `\$\.?(.*)`$", r" at \1", str(error)).replace("`", "")
+
+
+def refused(form: Form, text: bytes, error: Exception) -> tuple[str, Sequence[str]]:
+    """Explain why arguments that another program sent could not be read; return the path to the value, too."""
+    try:
+        sent = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return f"the arguments are not JSON: {error}", ()
+    if not isinstance(sent, dict):
+        return "the arguments must be a JSON object of values by name", ()
+    names = [str(name) for name in cast("dict[object, object]", sent)]
+    if unknown := [name for name in names if name not in form.names]:
+        return f"it does not take {_listed(unknown)}; {_suggestion(unknown[0], form.names)}", (unknown[0],)
+    if missing := [name for name in form.required if name not in names]:
+        return f"it is missing {_listed(missing)}", (missing[0],)
+    what, _, place = str(error).partition(" - at `")
+    path = _PATH_END.split(place.removeprefix("$").removeprefix("."), maxsplit=1)[0]
+    steps = path.split(".") if path else []
+    at = f"argument {path}: " if path else ""
+    return f"{at}{what[:1].lower()}{what[1:]}".replace("`", ""), steps
+
+
+_PATH_END = re.compile(r"\[|`")
+"""Where the names in a path of msgspec end: it does not tell which item of a list it means."""
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -19,8 +19,9 @@ from msgspec import UNSET
 from posthorse.errors import InvalidArgument
 from posthorse.rules.arguments.annotations import members_of, names_of, resolved, signature_of
 from posthorse.rules.arguments.codec import ArgumentCodec, codec_of, no_codec
-from posthorse.rules.arguments.complaints import misbound, why_unfit
+from posthorse.rules.arguments.complaints import misbound, refused, why_unfit
 from posthorse.rules.arguments.outputs import Filling, holds_outputs, outputs_in
+from posthorse.rules.arguments.schema import schema_of
 from posthorse.rules.arguments.stored_form import POSITIONAL, Form, is_required, values_of
 from posthorse.rules.depends import Dependency
 from posthorse.rules.resources import Replacements, Resources, dependency_of, is_marked, resources_of
@@ -201,7 +202,7 @@ class Signature:
         except TypeMismatch as mismatch:
             has_outputs = holds_outputs((mismatch.value,))
             alone = "; an output is an argument by itself, or one of a list of outputs" if has_outputs else ""
-            raise InvalidArgument(f"{self._kind}(): argument {mismatch.message(name)}{alone}") from None
+            raise InvalidArgument(f"{self._kind}(): argument {mismatch.message(name)}{alone}").at((name,)) from None
         except RecursionError:
             raise InvalidArgument(
                 f"{self._kind}(): {f'argument {name}' if name else 'an argument'} {TOO_DEEP}"
@@ -213,6 +214,19 @@ class Signature:
         if form.on_trial and is_whole:
             self._try_arrival(filled, encoded)
         return encoded.decode()
+
+    def received(self, text: bytes) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Return a call that another program sent as a JSON object by name, as `args` and `kwargs`.
+
+        What `encode` checks beyond JSON is not checked yet. Raises InvalidArgument, whose `path` leads to the value.
+        """
+        form = self._form
+        try:
+            filled = form.decode(text)
+        except Exception as error:  # the user's classes may run code here, and raise anything
+            message, path = refused(form, text, error)
+            raise InvalidArgument(f"{self._kind}(): {message}").at(path) from None
+        return form.call(filled)
 
     def decode(self, text: str) -> tuple[tuple[object, ...], dict[str, object]]:
         """Return the stored call as `args` and `kwargs`, without the context.
@@ -267,6 +281,10 @@ class Signature:
             return msgspec.json.Decoder(wire, dec_hook=restored).decode(stored)
         except Exception:  # the user's classes may run code here, and raise anything
             return UNSET
+
+    def schema(self) -> dict[str, object]:
+        """Return a JSON Schema of the arguments by name."""
+        return schema_of(self._form)
 
     def named(self, text: str) -> dict[str, object]:
         """Return the stored arguments by name, defaults included. Raises ArgumentsUnfit."""

@@ -22,6 +22,7 @@ class Form:
 
     def __init__(self, parameters: list[Parameter], codecs: dict[str, ArgumentCodec]) -> None:
         struct, self.fill = _struct(parameters, codecs)
+        self.struct = struct
         self.decode = msgspec.json.Decoder(struct, dec_hook=restored).decode
         self.encode = encode_in_order if any(each.has_sets for each in codecs.values()) else encode
         self.names = struct.__struct_fields__

@@ -23,6 +23,7 @@ from posthorse.store.base import (
     single_operation,
 )
 from posthorse.store.operations.one_job import FORGOTTEN_UNTIL, HELD_LEASE, LOCK_JOB, missing
+from posthorse.store.operations.read import PULSE
 from posthorse.store.operations.store_facts import now
 
 FIRST = ids.first_of(0)
@@ -170,11 +171,16 @@ def forget_identities(orphaned: Sequence[IdentityEntry]) -> QuerySteps[None]:
 
 
 @operation
-def erase(job: str) -> QuerySteps[None]:
-    """Remove one job that is over, with its keys and all that belongs to it. Raises JobNotFound, InvalidTransition."""
+def erase(job: str, *, version: int | None = None) -> QuerySteps[bool]:
+    """Remove one job that is over, with its keys and all that belongs to it.
+
+    version: remove it only in this version, and return False in another. Raises JobNotFound, InvalidTransition.
+    """
     locked = yield from LOCK_JOB(job=job)
     if not locked:
         raise (yield from missing(job))
+    if version is not None and [pulse.version for pulse in (yield from PULSE(job=job))] != [version]:
+        return False
     state = State.PROCESSING if (yield from HELD_LEASE(job=job)) else State(locked[0].state)
     if not state.is_final:
         raise InvalidTransition(f"job {job} is {state.value}, so it cannot be deleted; cancel it first")
@@ -185,6 +191,7 @@ def erase(job: str) -> QuerySteps[None]:
     yield query("erase_job", job=job)
     yield query("forget_belongings", first=job, last=job)
     yield query("forget_keys_of", job=job)
+    return True
 
 
 def _retention() -> QuerySteps[Retention]:

@@ -243,3 +243,19 @@ CREATE TABLE @stocked (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX stocked_by_shelf ON @stocked (stock, tenant, key, state, since);
 CREATE UNIQUE INDEX stocked_by_key ON @stocked (stock, tenant, key) WHERE key <> '' AND state IN ('ordered', 'failed')
+
+-- ## add_tokens
+-- Create a table for the tokens of the HTTP service.
+CREATE TABLE @tokens (
+    id             text PRIMARY KEY,
+    name           text NOT NULL,
+    digest         text NOT NULL,
+    role           text NOT NULL,
+    tenant         text,
+    sees_arguments boolean NOT NULL,
+    created_at     bigint NOT NULL,
+    created_by     text NOT NULL,
+    expires_at     bigint,
+    used_at        bigint,
+    revoked_at     bigint
+)

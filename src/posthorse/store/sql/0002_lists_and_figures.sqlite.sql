@@ -237,3 +237,19 @@ CREATE TABLE @stocked (
 CREATE INDEX @stocked_by_shelf ON @stocked (stock, tenant, key, state, since);
 CREATE INDEX @stocked_open ON @stocked (state) WHERE state IN ('ordered', 'failed');
 CREATE UNIQUE INDEX @stocked_by_key ON @stocked (stock, tenant, key) WHERE key <> '' AND state IN ('ordered', 'failed')
+
+-- ## add_tokens
+-- Create a table for the tokens of the HTTP service.
+CREATE TABLE @tokens (
+    id             text PRIMARY KEY,
+    name           text NOT NULL,
+    digest         text NOT NULL,
+    role           text NOT NULL,
+    tenant         text,
+    sees_arguments integer NOT NULL,
+    created_at     integer NOT NULL,
+    created_by     text NOT NULL,
+    expires_at     integer,
+    used_at        integer,
+    revoked_at     integer
+) WITHOUT ROWID

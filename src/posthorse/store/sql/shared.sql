@@ -2133,3 +2133,40 @@ GROUP BY happened
 -- ## stock_sample
 -- Return how many results and orders each stock has, by state, and since when the oldest of them.
 SELECT stock, state, count(*), min(since) FROM @stocked WHERE state <> 'taken' GROUP BY stock, state ORDER BY stock, state
+
+-- ## create_token
+-- Store a token of the HTTP service.
+INSERT INTO @tokens (id, name, digest, role, tenant, sees_arguments, created_at, created_by, expires_at)
+VALUES (:id, :name, :digest, :role, :tenant, :sees_arguments, :now, :created_by, :now + :span)
+
+-- ## token
+-- Return a token by its id, whether it counts, and whether its use was not noted for an hour.
+SELECT id, name, digest, role, tenant, sees_arguments, created_at, created_by, expires_at, used_at, revoked_at,
+    CASE WHEN revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now) THEN 1 ELSE 0 END AS is_good,
+    CASE WHEN used_at IS NULL OR used_at < :now - 3600000000 THEN 1 ELSE 0 END AS is_stale
+FROM @tokens WHERE id = :id
+
+-- ## tokens
+-- Return all tokens, the oldest first.
+SELECT id, name, digest, role, tenant, sees_arguments, created_at, created_by, expires_at, used_at, revoked_at,
+    CASE WHEN revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now) THEN 1 ELSE 0 END AS is_good,
+    CASE WHEN used_at IS NULL OR used_at < :now - 3600000000 THEN 1 ELSE 0 END AS is_stale
+FROM @tokens ORDER BY created_at, id
+
+-- ## has_tokens
+-- Return a row if there is any token.
+SELECT 1 FROM @tokens LIMIT 1
+
+-- ## end_token
+-- Let a token that counts end after a span, unless it ends before. No row: it does not count.
+UPDATE @tokens SET expires_at = CASE WHEN expires_at < :now + :span THEN expires_at ELSE :now + :span END
+WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
+RETURNING id
+
+-- ## revoke_token
+-- Let a token not count any more.
+UPDATE @tokens SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL
+
+-- ## note_token_use
+-- Note that a token was used.
+UPDATE @tokens SET used_at = :now WHERE id = :id

@@ -1,0 +1,37 @@
+"""Which jobs a request may see. A job that it may not see looks like one that does not exist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from posthorse import ids
+from posthorse.app.job import Job
+from posthorse.rules.job import Options
+from posthorse.store.operations import read
+from posthorse.store.operations.read import JobRow
+from posthorse.web.access import Access
+from posthorse.web.problems import no_such_job
+from posthorse.web.route import Asked
+
+
+async def visible_job(asked: Asked[Any, Any]) -> Job[object]:
+    """Return the job that the path names. Raises Problem if there is none that the caller may see.
+
+    A job never changes its tenant, nor who submitted it, so what is done to it afterwards needs no second check.
+    """
+    job_id = asked.path["id"].lower()
+    if not ids.is_id(job_id):
+        raise no_such_job()
+    access = asked.access
+    if access.tenant is not None or access.sees_only_its_own:
+        row = await asked.app.store.aread(read.job(job_id))
+        if row is None or not is_visible(row, access):
+            raise no_such_job()
+    return asked.app.get_job(job_id)
+
+
+def is_visible(row: JobRow, access: Access) -> bool:
+    """Return whether a caller may see a job."""
+    if access.tenant is not None and row.tenant != access.tenant:
+        return False
+    return not access.sees_only_its_own or Options.decode(row.options).submitter == access.name
