@@ -23,6 +23,7 @@ from bench import (
     pickup,
     reading,
     resting,
+    shards,
     slices,
     stock,
     throughput,
@@ -54,6 +55,7 @@ ON_REQUEST: dict[str, Measure] = {
     "lists": lists.measure,
     "logs": logs.measure,
     "reading": reading.measure,
+    "shards": shards.measure,
     "stock": stock.measure,
 }
 """Benches that run only if they are named."""

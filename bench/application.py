@@ -11,6 +11,11 @@ import posthorse as ph
 
 TARGET = f"{__name__}:app"
 
+GROUND = 500_000
+LIGHT, HEAVY = 0.01, 0.09
+"""Seconds for which `doze` sleeps."""
+DOZES = f"{HEAVY / LIGHT:g} times as long"
+
 app = ph.Posthorse()  # benches use the store that `opened` names, workers the one in the environment
 app.queue("shared", fair=True)
 
@@ -72,6 +77,22 @@ async def awalk(ctx: ph.Context, items: int, size: int) -> float:
     async for _ in ctx.slices(range(items), size=size):
         pass
     return time.perf_counter() - began
+
+
+@app.job
+def grind(ctx: ph.Context, items: int) -> None:
+    """Keep a processor busy for about ten milliseconds with each item."""
+    for batch in ctx.slices(range(items), size=5):
+        for _ in batch:
+            sum(range(GROUND))
+
+
+@app.job
+def doze(ctx: ph.Context, items: int) -> None:
+    """Sleep with each item: long with those of the last eighth, and for a moment with all others."""
+    for batch in ctx.slices(range(items), size=5):
+        for item in batch:
+            time.sleep(HEAVY if item >= items * 7 // 8 else LIGHT)
 
 
 @contextmanager

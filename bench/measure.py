@@ -42,6 +42,10 @@ class Sizes:
     """How many times `jobs` are drained while another session holds a snapshot."""
     waiting: int = 1_000
     """Callers that wait for a result."""
+    ground: int = 2_000
+    """Items of a job that needs the processor, ten milliseconds each."""
+    dozed: int = 1_000
+    """Items of each part of a job that sleeps."""
     deep: int = 10
     """How many times `jobs` are drained from many queues."""
 
@@ -64,6 +68,8 @@ QUICK = Sizes(
     large=20,
     pinned=10,
     waiting=100,
+    ground=40,
+    dozed=4,
     deep=1,
 )
 

@@ -17,10 +17,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 import posthorse as ph
+from posthorse.rules.tuning import DEFAULTS
 from tests.crash.ledger import INSERT, Ledger
 
-app = ph.Posthorse()
+app = ph.Posthorse(tuning=replace(DEFAULTS, share_interval=0.0, shared_seconds=0.0, shared_slices=0.0))
 
 MARKS = "CRASH_MARKS"
 GATE = "CRASH_GATE"
@@ -97,6 +100,23 @@ def repeated(ctx: ph.Context, count: int, size: int, seconds: float) -> int:
         seen[0] += sum(batch)
         mark(ctx.job_id, "out", batch[0])
     return seen[0]
+
+
+@app.job(backoff=0, shards=2)
+def cut(ctx: ph.Context, count: int, size: int) -> int:
+    """Commit effects and cursor together, in parts; all but the first lag, so they give half of their rest away."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    seen = ctx.keep("seen", [0])
+    for batch in ctx.slices(range(count), size=size):
+        with batch.transaction() as connection:
+            write_effects(connection, ctx, batch)
+            seen[0] += sum(batch)
+        if ctx.shard:
+            time.sleep(0.02)
+    return seen[0]
+
+
+cut.combine(sum)
 
 
 # ── jobs in steps ────────────────────────────────────────────────────────────────────────────────────

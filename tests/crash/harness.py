@@ -377,6 +377,7 @@ TOLD = {
     "failed",
     "lost",
     "released",
+    "split",
     "paused",
     "cancelled",
 }

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorse.rules.pace import Pace
-from posthorse.rules.parts import Part, PartNow, in_range_order, numbers_of, progress_of_parts, should_share
+from posthorse.rules.parts import Part, PartNow, Worth, in_range_order, numbers_of, progress_of_parts, should_share
 from posthorse.rules.ranges import Range
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -110,15 +110,19 @@ def test_ranges_of_finish_times_hold_the_likely_one(parts: list[tuple[int, int, 
         assert found.remaining is not None
 
 
+WORTH = Worth(seconds=30.0, slices=20.0)
+
+
 def test_the_part_with_the_longest_rest_gives_half_away() -> None:
     parts = {
         "quick": part(1000, 9000, rate=400),
         "slow": part(1000, 9000, rate=100),
-        "waits": part(0, 99_000, running=False),
         "over": part(1000, 1000, over=True),
     }
-    assert should_share(parts, 4) == "slow"
-    assert should_share(parts, 3) is None  # three are not over yet
+    assert should_share(parts, 3, WORTH) == "slow"
+    assert should_share(parts, 2, WORTH) is None  # two are not over yet
+    waits = parts | {"waits": part(0, 99_000, running=False)}
+    assert should_share(waits, 9, WORTH) is None  # it comes first
 
 
 @pytest.mark.parametrize(
@@ -128,11 +132,12 @@ def test_the_part_with_the_longest_rest_gives_half_away() -> None:
         (part(1000, 4000), False),  # 30 seconds
         (part(1000, 3050, rate=10), True),
         (part(1000, 3000, rate=10), False),  # 20 slices
-        (part(1000, None), False),
+        (part(3001, None), True),  # as much again is assumed to be left
+        (part(3000, None), False),
         (part(0, 90_000), False),  # no slice yet
         (part(1000, 9000, running=False), False),
         (part(1000, 9000, over=True), False),
     ],
 )
 def test_only_a_rest_that_is_worth_it_is_shared(standing: PartNow, shares: bool) -> None:
-    assert should_share({"it": standing}, 2) == ("it" if shares else None)
+    assert should_share({"it": standing}, 2, WORTH) == ("it" if shares else None)

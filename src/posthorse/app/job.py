@@ -20,7 +20,7 @@ from posthorse.rules.job_logs import LogLine
 from posthorse.rules.requests import Request
 from posthorse.rules.why.answer import Why, clause
 from posthorse.store.operations import control
-from posthorse.store.operations.bad_items import retry_bad_items
+from posthorse.store.operations.bad_items_of_parts import retry_bad_items
 from posthorse.store.operations.retention import erase
 from posthorse.store.patience import waiting_at_most
 
@@ -283,7 +283,7 @@ class Job(Generic[R]):
 
     @verb
     def bad_items(self, *, limit: int = 100, after: BadItem | None = None) -> Verb[list[BadItem]]:
-        """Return items that the job tolerated, in order of loop and number.
+        """Return items that the job tolerated, in order of loop and number; of a job that was cut, part by part.
 
         limit: how many at most. after: the last item of the previous page.
 
@@ -297,7 +297,8 @@ class Job(Generic[R]):
     def retry_bad_items(self) -> Verb[State]:
         """Run a completed or failed job again for its bad items only; those that succeed are forgotten.
 
-        A failed job then continues where it stopped. Raises JobNotFound, InvalidTransition.
+        A failed job then continues where it stopped. Of a job that was cut, the parts that have some run again, and
+        then it joins their results anew. Raises JobNotFound, InvalidTransition.
         """
         return (yield from commit(self._app, retry_bad_items((yield from self._known()), self._app.registry.packing)))
 

@@ -21,7 +21,9 @@ from posthorse.rules.registry import Registry
 from posthorse.rules.values.kept import decode_kept
 from posthorse.rules.values.results import decode_result
 from posthorse.rules.values.type_mismatch import short
-from posthorse.store.operations import bad_items, parts, read
+from posthorse.store.operations import parts, read
+from posthorse.store.operations.bad_items import BadItemRow
+from posthorse.store.operations.bad_items_of_parts import START, BadItemPlace, bad_items_of_known
 from posthorse.store.operations.flow_reading import flow_count
 from posthorse.store.operations.one_job import why_missing
 from posthorse.store.operations.outputs import outputs_of_items
@@ -218,22 +220,26 @@ def bad_items_of(app: Posthorse, job_id: str, *, limit: int, after: BadItem | No
         raise InvalidOption(f"limit is {short(limit)}; it must be a whole number from 1 to {MAX_BAD_ITEMS:,}")
     if after is not None and not isinstance(after, BadItem):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"after is {short(after)}; give the last BadItem that was read before")
-    loop, number = ("", -1) if after is None else (after.loop, after.number)
-    page = bad_items.bad_items_of_known(job_id, loop=loop, number=number, limit=limit)
-    rows = yield from look_up(app, page)
-    if rows is None:
+    place = START if after is None else BadItemPlace(after.shard, after.loop, after.number)
+    found = yield from look_up(app, bad_items_of_known(job_id, after=place, limit=limit))
+    if found is None:
         raise (yield from look_up(app, why_missing(job_id)))
-    texts = PLAIN_TEXTS
-    if any(map(_has_packed, rows)):
-        texts = yield from texts_of(app, job_id)
-    return [_bad_item(row, texts) for row in rows]
+    own, packing = PLAIN_TEXTS, app.registry.packing
+    if any(each.shard is None and _has_packed(each.row) for each in found):
+        own = yield from texts_of(app, job_id)
+    return [
+        _bad_item(each.row, None, own)
+        if each.shard is None
+        else _bad_item(each.row, each.shard, packing.of_stored(each.job, each.options))
+        for each in found
+    ]
 
 
-def _has_packed(row: bad_items.BadItemRow) -> bool:
+def _has_packed(row: BadItemRow) -> bool:
     return any(map(is_packed, (row.item, row.message, row.traceback)))
 
 
-def _bad_item(row: bad_items.BadItemRow, texts: JobTexts) -> BadItem:
+def _bad_item(row: BadItemRow, shard: int | None, texts: JobTexts) -> BadItem:
     match row.form:
         case "value":
             item = decode_kept(texts.unpack(row.item, "bad item"))
@@ -250,6 +256,7 @@ def _bad_item(row: bad_items.BadItemRow, texts: JobTexts) -> BadItem:
         is_retryable=row.form != "text",
         error=JobError(type=row.type, message=message, traceback=traceback),
         at=moment(row.at),
+        shard=shard,
     )
 
 

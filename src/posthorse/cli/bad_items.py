@@ -16,7 +16,7 @@ from posthorse.cli.target import json_option, open_store, target_options
 from posthorse.cli.wording import clock_time
 from posthorse.rules.job import BadItem, JobError
 from posthorse.store.operations import read
-from posthorse.store.operations.bad_items import count_bad_items
+from posthorse.store.operations.bad_items_of_parts import count_bad_items
 from posthorse.store.operations.one_job import why_missing
 from posthorse.views.bad_item import BadItemView, item_as_json
 
@@ -29,7 +29,11 @@ MAX_ITEM = 500
 @click.option(
     "-n", "--limit", metavar="N", type=click.IntRange(1, 10_000), default=20, help="At most so many; else 20."
 )
-@click.option("--after", metavar="LOOP:NUMBER", help="Only those after this one: the next page after its last.")
+@click.option(
+    "--after",
+    metavar="LOOP:NUMBER",
+    help="Only those after this one: the next page after its last. In a job that was cut, LOOP:NUMBER@PART.",
+)
 @click.option("--tracebacks", is_flag=True, help="Show the traceback of each, too.")
 @target_options
 @json_option
@@ -38,8 +42,8 @@ def bad_items(
 ) -> int:
     """List the bad items that a job tolerated.
 
-    By loop and number, with the error of each. Those marked * were kept as text only, so `posthorse retry ID
-    --bad-items` cannot run them again.
+    By loop and number, with the error of each; of a job that was cut, part by part. Those marked * were kept as
+    text only, so `posthorse retry ID --bad-items` cannot run them again.
 
     \b
       posthorse bad-items 0123abcd
@@ -54,7 +58,7 @@ def bad_items(
         return Exit.OK
     if before is not None and not found and app.store.read(read.outcome(job)) is None:
         raise app.store.read(why_missing(job))
-    count = sum(app.store.read(count_bad_items(job)).values())
+    count = app.store.read(count_bad_items(job))
     if not found:
         say("It has no bad items." if before is None else "There are no more.")
         return Exit.OK
@@ -63,7 +67,7 @@ def bad_items(
         _print_tracebacks(found)
     if count > len(found):
         last = found[-1]
-        say(f"{len(found):,} of {count:,}; those after them with --after '{clean(last.loop)}:{last.number}'")
+        say(f"{len(found):,} of {count:,}; those after them with --after '{clean(last.loop)}:{_number(last)}'")
     return Exit.OK
 
 
@@ -77,7 +81,7 @@ def print_bad_items(found: Sequence[BadItem], now: datetime) -> None:
     rows = [
         (
             clean(bad.loop),
-            f"{bad.number:,}{'' if bad.is_retryable else '*'}",
+            f"{_number(bad, thousands=',')}{'' if bad.is_retryable else '*'}",
             clock_time(bad.at, now),
             _cut(bad.item if isinstance(bad.item, str) else item_as_json(bad).decode()),
             _cut(str(bad.error)),
@@ -99,7 +103,7 @@ def print_bad_items(found: Sequence[BadItem], now: datetime) -> None:
 def _print_tracebacks(found: Sequence[BadItem]) -> None:
     for bad in found:
         out()
-        out(f"{clean(bad.loop)} {bad.number:,}")
+        out(f"{clean(bad.loop)} {_number(bad, thousands=',')}")
         told = bad.error.traceback or str(bad.error)
         for line in clean(told, keep_lines=True).rstrip().split("\n"):
             out(f"  {line}")
@@ -112,11 +116,24 @@ def _cut(text: str) -> str:
 
 def _place(after: str) -> BadItem:
     """Parse `--after`. Raises click.UsageError."""
-    loop, separator, number = after.rpartition(":")
-    if not separator or not number.isdecimal() or len(number) > 18:
+    loop, separator, told = after.rpartition(":")
+    number, has_part, part = told.partition("@")
+    if not separator or not _is_number(number) or (has_part and not _is_number(part)):
         raise click.UsageError(
-            f"--after is {after!r}; write LOOP:NUMBER, as the list shows them", click.get_current_context()
+            f"--after is {after!r}; write LOOP:NUMBER, or LOOP:NUMBER@PART, as the list shows them",
+            click.get_current_context(),
         )
     nothing = JobError(type="", message="", traceback=None)
     moment = datetime.fromtimestamp(0, UTC)
-    return BadItem(loop=loop, number=int(number), item=None, is_retryable=False, error=nothing, at=moment)
+    shard = int(part) if has_part else None
+    return BadItem(loop=loop, number=int(number), item=None, is_retryable=False, error=nothing, at=moment, shard=shard)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 18
+
+
+def _number(bad: BadItem, *, thousands: str = "") -> str:
+    """Return the number of a bad item, with that of its part."""
+    number = format(bad.number, thousands)
+    return number if bad.shard is None else f"{number}@{bad.shard}"

@@ -42,7 +42,7 @@ from posthorse.rules.job import Attempt, BadItem, JobError, State, Status
 from posthorse.rules.job_logs import LogLine
 from posthorse.rules.why.answer import Why, waits_for
 from posthorse.store.operations import read
-from posthorse.store.operations.bad_items import count_bad_items
+from posthorse.store.operations.bad_items_of_parts import count_bad_items
 from posthorse.views.job import JobDetailView
 
 MAX_VALUE = 2_000
@@ -124,7 +124,7 @@ def _read(app: Posthorse, job_id: str, target: str | None) -> Story:
     outcome = app.store.read(read.outcome(job_id))
     _, events = drive(timeline_of(app, job_id, 0))
     arguments = opened_json(app.store.read(read.arguments(job_id)) or "{}", "arguments", texts)
-    bad_items = sum(app.store.read(count_bad_items(job_id)).values())
+    bad_items = app.store.read(count_bad_items(job_id))
     result = None if outcome is None or outcome.result is None else opened_json(outcome.result, "result", texts)
     attempts = attempts_in(events)
     return Story(look, arguments, result, events, attempts, bad_items, told, _logged(app, job_id))

@@ -173,6 +173,7 @@ class BadItem:
 
     number: counts the bad items of a loop, from 1.
     item: the value, or the key if the source finds items by their keys.
+    shard: the number of the part that met it, in a job that was cut into parts; else None.
     """
 
     loop: str
@@ -181,6 +182,7 @@ class BadItem:
     is_retryable: bool
     error: JobError
     at: datetime
+    shard: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

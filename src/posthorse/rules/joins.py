@@ -52,6 +52,8 @@ class Join(NamedTuple):
     phase: str | None
     """A `Phase`."""
     wait: int | None
+    width: int | None = None
+    """How many of its children may run at once; None for no limit."""
 
     @property
     def is_done(self) -> bool:

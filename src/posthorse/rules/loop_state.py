@@ -33,6 +33,13 @@ class LoopState(msgspec.Struct, omit_defaults=True):
     """The code no longer has a loop of this name; its items no longer count."""
     failed: int = 0
     """How many attempts had failed before the one that committed the latest slice, or step; they are forgiven."""
+    upto: object = None  # a Cursor, too
+    """Where its range ends now, in a part that gave the rest away; None if it gave nothing away."""
+
+    def become(self, other: LoopState) -> None:
+        """Take over all of another state."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(other, name))
 
 
 def forgiven(loops: Iterable[LoopState]) -> int:

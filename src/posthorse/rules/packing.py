@@ -94,6 +94,10 @@ class JobTexts:
         """Return the texts of the same tenant that belong to no job."""
         return JobTexts(self._codecs, "", self._tenant)
 
+    def of_sibling(self, job: str) -> JobTexts:
+        """Return the texts of another job of the same tenant."""
+        return JobTexts(self._codecs, job, self._tenant) if self.is_on else self
+
     def of(self, job: str, options: str | None) -> JobTexts:
         """Return the texts of another job, given its stored options."""
         return JobTexts(self._codecs, job, _tenant_in(options)) if self.is_on else self

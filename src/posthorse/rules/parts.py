@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,8 +19,12 @@ from posthorse.rules.ranges import Range
 
 T = TypeVar("T")
 
-SHARED_SECONDS, SHARED_SLICES = 30.0, 20.0
-"""What a part must have left to be asked to share: cutting and starting another part must be worth it."""
+
+class Worth(NamedTuple):
+    """What a part must have left to give half of it away: cutting, and starting another part, must be worth it."""
+
+    seconds: float
+    slices: float
 
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,12 +32,14 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 
     number: counts the parts of one job in the order in which they were made.
     given_by: the number of the part that gave this range away; None for those that were cut first.
+    of: into how many parts the job was cut first; so many should run side by side.
     """
 
     number: int
     loop: str
     range: Range
     given_by: int | None = None
+    of: int = 0
 
 
 class PartNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,25 +107,30 @@ def progress_of_parts(
     )
 
 
-def should_share(parts: Mapping[T, PartNow], wanted: int) -> T | None:
+def should_share(parts: Mapping[T, PartNow], wanted: int, worth: Worth) -> T | None:
     """Return the part that should give away half of what it has left; None if all is well.
 
-    wanted: how many parts should run side by side. As long as that many are not over, those that wait come first.
+    wanted: how many parts should run side by side. As long as that many are not over, or some wait for their turn, none
+    gives anything away: those that wait come first.
     """
-    if sum(not part.is_over for part in parts.values()) >= wanted:
+    going = [part for part in parts.values() if not part.is_over]
+    if len(going) >= wanted or not all(part.is_running for part in going):
         return None
-    left = {key: seconds for key, part in parts.items() if part.is_running and (seconds := _seconds_to_share(part))}
+    left = {key: seconds for key, part in parts.items() if not part.is_over and (seconds := _to_share(part, worth))}
     return max(left, key=lambda key: left[key], default=None)
 
 
-def _seconds_to_share(part: PartNow) -> float:
-    """Return how long a part has left, by its own pace; 0 if that is not worth sharing, or not known."""
+def _to_share(part: PartNow, worth: Worth) -> float:
+    """Return how long a part has left, by its own pace; 0 if that is not worth sharing, or not known.
+
+    Of a part that does not know how many items it has, it is assumed that as many are left as are done.
+    """
     pace = part.pace
-    if part.total is None or not pace.recent_slices or not pace.rate:
+    if not pace.recent_slices or not pace.rate:
         return 0.0
-    items = part.total - part.done
+    items = part.done if part.total is None else part.total - part.done
     seconds, slices = items / pace.rate, items / (pace.recent_items / pace.recent_slices)
-    return seconds if seconds > SHARED_SECONDS and slices > SHARED_SLICES else 0.0
+    return seconds if seconds > worth.seconds and slices > worth.slices else 0.0
 
 
 def _left_behind(parts: Iterable[PartNow]) -> int:

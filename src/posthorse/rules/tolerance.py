@@ -1,12 +1,18 @@
-"""The budget for bad items: a count, or a share of what was done. Pure."""
+"""The budget for bad items: a count, or a share of what was done; that of a job that was cut holds for all of its parts
+together. Pure.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
 from posthorse.errors import InvalidOption
+from posthorse.rules.job import State
+from posthorse.rules.loop_state import decode_loops
 from posthorse.rules.values.type_mismatch import short
 
 JUDGED_FROM = 100
@@ -39,6 +45,25 @@ class Tolerance(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.count:,}" if self.share is None else f"{self.share * 100:g}%"
+
+
+class Others(NamedTuple):
+    """What the other parts of a job did in one loop: how many bad items, of how many; and whether all have done it."""
+
+    bad: int = 0
+    done: int = 0
+    are_over: bool = True
+
+
+def others_of(parts: Iterable[tuple[str, str | None]], loop: str) -> Others:
+    """Add up the other parts, given the state of each and its loops as stored, if it has begun one."""
+    bad, done, are_over = 0, 0, True
+    for state, loops in parts:
+        found = None if loops is None else decode_loops(loops).get(loop)
+        if found is not None:
+            bad, done = bad + found.bad, done + found.done
+        are_over = are_over and (State(state).is_final or (found is not None and found.is_over))
+    return Others(bad, done, are_over)
 
 
 def as_tolerance(value: object) -> Tolerance:

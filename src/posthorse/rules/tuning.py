@@ -87,6 +87,18 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     throttle_away: float = 30.0
     """After so long it looks again, if nothing says how long the wait is."""
 
+    # ── parts ────────────────────────────────────────────────────────────────────────────────────────
+
+    share_interval: float = 1.0
+    """Time between two looks of a running part whether places are free, for which it should give half of its rest
+    away."""
+
+    shared_seconds: float = 4.0
+    """A part with less than this left keeps it."""
+
+    shared_slices: float = 8.0
+    """So does one with fewer slices left than this."""
+
     # ── claiming ─────────────────────────────────────────────────────────────────────────────────────
 
     prefetch: float = 0.02

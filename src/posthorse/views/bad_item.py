@@ -20,6 +20,8 @@ class BadItemView(View, frozen=True, kw_only=True):
     item: msgspec.Raw
     is_retryable: bool
     error: JobError
+    shard: int | None = None
+    """The part that met it, if the job was cut into parts."""
 
     @classmethod
     def of(cls, bad: BadItem) -> Self:
@@ -31,6 +33,7 @@ class BadItemView(View, frozen=True, kw_only=True):
             item=msgspec.Raw(item_as_json(bad)),
             is_retryable=bad.is_retryable,
             error=bad.error,
+            shard=bad.shard,
         )
 
 

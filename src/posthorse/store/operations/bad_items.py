@@ -10,15 +10,14 @@ import msgspec
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
 from posthorse.rules.loop_state import decode_loops, encode_loops
-from posthorse.rules.packing import PLAIN, Packing
-from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
+from posthorse.rules.packing import Packing
+from posthorse.store.base import QuerySteps, TypedQuery, query, query_rows, single_operation
 from posthorse.store.operations.lanes import home_of, lane_id
 from posthorse.store.operations.moves import LOOPS_OF, REVIVE, place
-from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, missing
-from posthorse.store.operations.read import outcome
+from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, LockedJob, missing
 from posthorse.store.operations.recording import record
 from posthorse.store.operations.unique import claim_identity_again
-from posthorse.store.operations.waiting import lock_family, open_again
+from posthorse.store.operations.waiting import Family, lock_family, open_again
 
 
 class BadItemRow(NamedTuple):
@@ -54,42 +53,24 @@ def bad_items(job: str, *, loop: str, number: int, limit: int) -> QuerySteps[lis
     return (yield from BAD_ITEMS(job=job, loop=loop, number=number, limit=limit))
 
 
-@operation
-def bad_items_of_known(job: str, *, loop: str, number: int, limit: int) -> QuerySteps[list[BadItemRow] | None]:
-    """Do the same; return None if the job does not exist."""
-    rows = yield from bad_items(job, loop=loop, number=number, limit=limit).start()
-    if not rows and (yield from outcome(job).start()) is None:
-        return None
-    return rows
-
-
 @single_operation
 def bad_items_to_retry(job: str, loop: str, *, after: int, upto: int, limit: int) -> QuerySteps[list[RetryRow]]:
     """Return the retryable ones of a loop, after one number and up to another."""
     return (yield from BAD_ITEMS_TO_RETRY(job=job, loop=loop, after=after, upto=upto, limit=limit))
 
 
-@single_operation
-def count_bad_items(job: str) -> QuerySteps[dict[str, int]]:
-    """Return how many bad items each loop of a job has."""
-    return {loop: count for loop, count, _, _ in (yield from COUNT_BAD_ITEMS(job=job))}
+def state_with_bad_items(job: str) -> QuerySteps[State]:
+    """Lock a job and its family; return its state. Raises JobNotFound, InvalidTransition if it is not over."""
+    return (yield from _lock(job))[1]
 
 
-@operation
-def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
-    """Run a job that is over again for its bad items. Raises JobNotFound, InvalidTransition, CodecError.
+def retry_own_bad_items(job: str, packing: Packing) -> QuerySteps[State]:
+    """Run a job that is over again for the bad items that it met itself, as a part of other operations.
 
-    Its loops receive the stored items instead of their sources. A loop that had not ended goes on after them.
+    Its loops receive the stored items instead of their sources. A loop that had not ended goes on after them. Raises
+    JobNotFound, InvalidTransition, CodecError.
     """
-    family = yield from lock_family(job)
-    locked = yield from LOCK_JOB(job=job)
-    if not locked:
-        raise (yield from missing(job))
-    state = State.PROCESSING if (yield from HELD_LEASE(job=job)) else State(locked[0].state)
-    if state not in (State.COMPLETED, State.FAILED):
-        raise InvalidTransition(
-            f"job {job} is {state.value}; its bad items can be retried once it is completed or failed"
-        )
+    family, state, locked = yield from _lock(job)
     found = yield from COUNT_BAD_ITEMS(job=job)
     last = {loop: number for loop, _, number, _ in found if number}
     goes_on_with_some = state is State.FAILED and any(uncommitted for *_, uncommitted in found)
@@ -107,7 +88,7 @@ def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
     yield from claim_identity_again(job, packing)
     if state is State.FAILED:
         yield query("unpark", job=job)
-    number = yield from lane_id(home_of(*locked[0][5:]))
+    number = yield from lane_id(home_of(*locked[5:]))
     [(version, _)] = yield from REVIVE(job=job, waits=False, blocks=False, lane=number, wait=None)
     yield from place(job, State.PENDING, run_at=None)
     told: dict[str, object] = {"detail": "its bad items alone"}
@@ -118,6 +99,19 @@ def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
     if family.parent is not None:
         yield from open_again(family.parent.job, failed=state is State.FAILED)
     return State.PENDING
+
+
+def _lock(job: str) -> QuerySteps[tuple[Family, State, LockedJob]]:
+    family = yield from lock_family(job)
+    locked = yield from LOCK_JOB(job=job)
+    if not locked:
+        raise (yield from missing(job))
+    state = State.PROCESSING if (yield from HELD_LEASE(job=job)) else State(locked[0].state)
+    if state not in (State.COMPLETED, State.FAILED):
+        raise InvalidTransition(
+            f"job {job} is {state.value}; its bad items can be retried once it is completed or failed"
+        )
+    return family, state, locked[0]
 
 
 @single_operation

@@ -85,9 +85,9 @@ def checkpoint(
     is_slice: whether this is progress, as a slice or a step, and not only a report.
     """
     if changes is not None or steps:
-        return Operation(partial(_checkpoint, attempt, at, is_slice, changes, steps), creates_no_work=True)
+        return Operation(partial(write_checkpoint, attempt, at, is_slice, changes, steps), creates_no_work=True)
     return Operation(
-        partial(_checkpoint, attempt, at, is_slice, None, ()),
+        partial(write_checkpoint, attempt, at, is_slice, None, ()),
         is_single=True,
         creates_no_work=True,
         shortcut=Shortcut(_saving(attempt, at, is_slice, even_if_asked=0), _NOTHING_ASKED),
@@ -115,9 +115,10 @@ def errors_before_slice(job: str) -> QuerySteps[int]:
     return forgiven(decode_loops(rows[0][0]).values()) if rows else 0
 
 
-def _checkpoint(
+def write_checkpoint(
     attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None, steps: Sequence[StepRow]
 ) -> QuerySteps[Saved | None]:
+    """Write a checkpoint and what belongs to it, as a part of other operations."""
     saved = CHECKPOINT.typed((yield _saving(attempt, at, is_slice, even_if_asked=1)))
     if not saved:
         return None

@@ -128,9 +128,11 @@ CREATE TABLE @joins (
     asked   text,
     phase   text,
     wait    bigint,
-    walked  uuid
+    walked  uuid,
+    width   integer
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX joins_walked ON @joins (job) WHERE walked IS NOT NULL;
+CREATE INDEX joins_width ON @joins (job) WHERE width IS NOT NULL;
 
 CREATE TABLE @ends (
     id   uuid PRIMARY KEY,

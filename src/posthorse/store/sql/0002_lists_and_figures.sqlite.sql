@@ -121,9 +121,11 @@ CREATE TABLE @joins (
     asked   text,
     phase   text,
     wait    integer,
-    walked  text
+    walked  text,
+    width   integer
 ) WITHOUT ROWID;
 CREATE INDEX @joins_walked ON @joins (job) WHERE walked IS NOT NULL;
+CREATE INDEX @joins_width ON @joins (job) WHERE width IS NOT NULL;
 
 CREATE TABLE @ends (
     id   text PRIMARY KEY,

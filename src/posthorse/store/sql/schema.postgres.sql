@@ -149,7 +149,7 @@ CREATE INDEX edges_by_dependent ON @edges (dependent);
 -- children are dead letters (failed). phase says what follows when nothing is left to wait for: `end` for parents whose
 -- own code is done, or that have none; `run` for those that run again. skipped: cancelled, because its needs could not be
 -- met. asked: what a user requested of the whole family; walked: up to which of its children that was done, until it
--- was done to all. wait: how long it waits after its needs are met.
+-- was done to all. wait: how long it waits after its needs are met. width: how many of its children may run at once.
 CREATE TABLE @joins (
     job     uuid PRIMARY KEY,
     missing integer NOT NULL DEFAULT 0,
@@ -160,9 +160,11 @@ CREATE TABLE @joins (
     asked   text,
     phase   text,
     wait    bigint,
-    walked  uuid
+    walked  uuid,
+    width   integer
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX joins_walked ON @joins (job) WHERE walked IS NOT NULL;
+CREATE INDEX joins_width ON @joins (job) WHERE width IS NOT NULL;
 
 -- Ends of jobs that others wait for, and that are not counted yet: a row for each commit, with a JSON list of jobs and
 -- states. Nearly always empty.

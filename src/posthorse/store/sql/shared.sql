@@ -671,6 +671,21 @@ SELECT loop, count(*), coalesce(max(CASE WHEN form <> 'text' AND epoch > 0 THEN 
 FROM @bad_items
 WHERE job = :job GROUP BY loop ORDER BY loop
 
+-- ## count_bad_items_of_parts
+-- Do the same for each part of a job that has some.
+SELECT b.job AS part, b.loop, count(*) AS items,
+    coalesce(max(CASE WHEN b.form <> 'text' AND b.epoch > 0 THEN b.number END), 0) AS last,
+    count(CASE WHEN b.epoch = 0 THEN 1 END) AS uncommitted
+FROM @jobs j JOIN @bad_items b ON b.job = j.id
+WHERE j.parent = :parent GROUP BY b.job, b.loop ORDER BY b.job, b.loop
+
+-- ## bad_items_of_parts
+-- Return bad items of the parts of a job after a given one, in the order in which the parts were made.
+SELECT b.job AS part, b.loop, b.number, b.at, b.form, b.item, b.type, b.message, b.traceback
+FROM @jobs j JOIN @bad_items b ON b.job = j.id
+WHERE j.parent = :parent AND (b.job, b.loop, b.number) > (:part, :loop, CAST(:number AS bigint))
+ORDER BY b.job, b.loop, b.number LIMIT :limit
+
 -- ## uncommitted_bad_items
 -- Return bad items of slices that were not committed.
 SELECT loop, number FROM @bad_items WHERE job = :job AND epoch = 0
@@ -1073,6 +1088,26 @@ WHERE j.id = :job
 -- Return the parts of a job, in the order in which they were made.
 {statuses}
 WHERE j.parent = :parent
+ORDER BY j.id
+
+-- ## options_of_parts
+-- Return the first children of a job with their states and options, in the order in which they were made.
+SELECT id, state, options FROM @jobs WHERE parent = :parent ORDER BY id LIMIT :limit
+
+-- ## loops_of_others
+-- Return the states of the other parts of a job, and those of their loops.
+SELECT j.state, k.cursors FROM @jobs j LEFT JOIN @checkpoints k ON k.job = j.id
+WHERE j.parent = (SELECT parent FROM @jobs WHERE id = :job) AND j.id <> :job
+
+-- ## family_of_part
+-- Return the job that a part belongs to, and how it is with its parts.
+SELECT job, open, total, width FROM @joins WHERE job = (SELECT parent FROM @jobs WHERE id = :job) AND asked IS NULL
+
+-- ## parts_left
+-- Return the parts of a job that are not over: whether each runs, and how far it is.
+SELECT j.id AS job, CASE WHEN l.job IS NULL THEN 0 ELSE 1 END AS is_running, k.done, k.total, k.pace
+FROM @jobs j LEFT JOIN @leases l ON l.job = j.id LEFT JOIN @checkpoints k ON k.job = j.id
+WHERE j.parent = :parent AND j.state NOT IN ('completed', 'failed', 'cancelled')
 ORDER BY j.id
 
 -- ## results_of_parts
@@ -1941,7 +1976,7 @@ UPDATE @joins SET skipped = (:skipped > 0) WHERE job = :job
 
 -- ## join_of
 -- Return for what a job waits.
-SELECT job, missing, open, failed, total, skipped, asked, phase, wait FROM @joins WHERE job = :job
+SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width FROM @joins WHERE job = :job
 
 -- ## children_of
 -- Return children of a job in the order of their ids.

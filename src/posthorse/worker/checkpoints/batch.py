@@ -46,6 +46,8 @@ class LoopPlan(msgspec.Struct, frozen=True):
     tolerance: Tolerance
     time_box: float | None = None
     throttle: Throttle | ThrottleFunction | None = None
+    is_of_part: bool = False
+    """Whether the loop runs over a range of its source, beside other parts of the same job."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -78,6 +80,7 @@ class Batch(Sequence[T], Generic[T]):
             chunk.items,
             is_last=chunk.is_last,
             numbers=turn.retried,
+            is_of_part=turn.plan.is_of_part,
         )
         self._unreadable = len(chunk.unreadable)
         if chunk.unreadable:
@@ -137,11 +140,11 @@ class Batch(Sequence[T], Generic[T]):
         else:
             self._journal.warn_in_loop("the commit of a slice", "write `async for`, or `await batch.acommit()`")
             try:
-                done = self._finish()
+                self._journal.save(self._finish())
             except ToleranceExceeded:
+                self._take_back()
                 self._bad_items.keep_excess(self._journal)
                 raise
-            self._journal.save(done)
 
     async def acommit(self) -> None:
         """Do the same as `commit`, in a coroutine."""
@@ -149,11 +152,11 @@ class Batch(Sequence[T], Generic[T]):
             self._journal.raise_if_doubtful()
         else:
             try:
-                done = self._finish()
+                await self._journal.asave(self._finish())
             except ToleranceExceeded:
+                self._take_back()
                 await self._bad_items.akeep_excess(self._journal)
                 raise
-            await self._journal.asave(done)
 
     def _finish(self) -> Slice:
         self._bad_items.judge()
@@ -171,10 +174,16 @@ class Batch(Sequence[T], Generic[T]):
             bad=self._bad_items.bad,
         )
         if turn.retried is None:
-            return done
+            return replace(done, judge=self._bad_items.judge_of_all()) if turn.plan.is_of_part else done
         cursor = cast("Cursor", turn.state.cursor)
         is_over, mended = turn.state.is_over, self._bad_items.mended
         return replace(done, cursor=cursor, items=0, is_over=is_over, mended=mended, retried=turn.retried[-1])
+
+    def _take_back(self) -> None:
+        """Undo in memory what was refused because all parts together have too many bad items."""
+        if self._is_committed and self._journal.take_back():
+            self._is_committed = False
+            self._bad_items.refuse()
 
     def _check_is_first(self) -> None:
         if self._journal.is_in_transaction:
@@ -193,6 +202,7 @@ class Batch(Sequence[T], Generic[T]):
             with self._restored_if_undone(), self._journal.transaction(self._finish, given) as connection:
                 yield connection
         except ToleranceExceeded:
+            self._take_back()
             self._bad_items.keep_excess(self._journal)
             raise
 
@@ -204,6 +214,7 @@ class Batch(Sequence[T], Generic[T]):
                 async with self._journal.atransaction(self._finish, given) as connection:
                     yield connection
         except ToleranceExceeded:
+            self._take_back()
             await self._bad_items.akeep_excess(self._journal)
             raise
 

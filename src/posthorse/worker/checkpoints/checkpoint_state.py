@@ -5,7 +5,7 @@ It knows how a checkpoint is encoded, and not where it is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -14,6 +14,7 @@ from posthorse.rules.loop_state import STEPS, LoopState, decode_loops, encode_lo
 from posthorse.rules.packing import JobTexts
 from posthorse.rules.progress import Pace
 from posthorse.rules.slice_size import SliceSize
+from posthorse.rules.tolerance import Others
 from posthorse.store.operations.bad_items import BadItemRow
 from posthorse.store.operations.checkpoints import BadItemChanges, Checkpoint
 from posthorse.worker.checkpoints.kept_values import KeptValues
@@ -34,6 +35,8 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
     mended: Sequence[int] = ()
     retried: int | None = None
     """The number of the last bad item that a retry has reached; None for a slice of the source."""
+    judge: Callable[[Others], None] | None = None
+    """Raises ToleranceExceeded if there are too many bad items in all parts together; None if that cannot be."""
 
     @property
     def changes(self) -> BadItemChanges | None:
@@ -62,6 +65,7 @@ class CheckpointState:
         state.loops = decode_loops(checkpoint.cursors)
         for loop in state.loops.values():
             loop.cursor = texts.unpack_cursor(loop.cursor)
+            loop.upto = texts.unpack_cursor(loop.upto)
         state.kept = KeptValues(texts.unpack(checkpoint.kept, "kept values"))
         state.pace = Pace.decode(checkpoint.pace)
         state.note = None if checkpoint.note is None else texts.unpack_free(checkpoint.note, "note")
@@ -179,6 +183,6 @@ def _packed_bad_item(row: BadItemRow, texts: JobTexts) -> BadItemRow:
 
 
 def _packed_loop(loop: LoopState, texts: JobTexts) -> LoopState:
-    if loop.cursor is None:
+    if loop.cursor is None and loop.upto is None:
         return loop
-    return msgspec.structs.replace(loop, cursor=texts.pack_cursor(loop.cursor))
+    return msgspec.structs.replace(loop, cursor=texts.pack_cursor(loop.cursor), upto=texts.pack_cursor(loop.upto))

@@ -186,7 +186,7 @@ class Context(ContextSteps):
             return None
         from posthorse.worker.checkpoints.splitting import Sharding  # here, because few jobs are cut into parts
 
-        return Sharding(shards, options.part)
+        return Sharding(shards, options.part, options, self.tags)
 
     async def _save_progress(self) -> None:
         try:

@@ -27,7 +27,7 @@ Beside: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 class Committable(Protocol):
-    """A slice that can be committed in either way."""
+    """A slice, or what is given away, that can be committed in either way."""
 
     def commit(self) -> None: ...
     async def acommit(self) -> None: ...
@@ -39,10 +39,11 @@ class Driver(Protocol):
     def count(self) -> object: ...
     def read(self, cursor: Cursor, limit: int, /) -> object: ...
     def find(self, keys: Sequence[Cursor], /) -> object: ...
-    def split(self, parts: int, /) -> object: ...
+    def split(self, source: object, parts: int, after: Cursor, upto: Cursor, /) -> object: ...
     def ask(self, operation: Operation[object], /) -> object: ...
     def commit(self, slice: Committable, /) -> object: ...
     def save(self, done: Slice, /) -> object: ...
+    def turn_to(self, source: Source[object] | AsyncSource[object], /) -> None: ...
 
 
 class SyncDriver:
@@ -50,19 +51,25 @@ class SyncDriver:
 
     def __init__(self, journal: Journal, source: Source[object], *, reads_past: bool = False) -> None:
         """`reads_past`: skip records that cannot be read, if the source can do that."""
+        self._reads_past = reads_past
+        self.ask = journal.read
+        self.save = journal.save
         self._source = source
         self.count = source.count
         self.read = _reading(source, reads_past)
-        self.ask = journal.read
-        self.save = journal.save
+
+    def turn_to(self, source: Source[object] | AsyncSource[object]) -> None:
+        assert isinstance(source, Source), "a range of a source is read as the source is"
+        self._source = source
+        self.count = source.count
+        self.read = _reading(source, self._reads_past)
 
     def find(self, keys: Sequence[Cursor]) -> Sequence[object]:
         source = self._source
         return source.find(keys) if isinstance(source, Findable) else ()
 
-    def split(self, parts: int) -> object:
-        source = self._source
-        return source.split(parts, None, None) if isinstance(source, Splittable) else ()
+    def split(self, source: object, parts: int, after: Cursor, upto: Cursor) -> object:
+        return source.split(parts, after, upto) if isinstance(source, Splittable) else ()
 
     def commit(self, slice: Committable) -> None:
         slice.commit()
@@ -74,18 +81,23 @@ class AsyncDriver:
     def __init__(
         self, journal: Journal, source: Source[object] | AsyncSource[object], *, reads_past: bool = False
     ) -> None:
-        self._source = source
-        self._beside: Beside = getattr(source, "beside_loop", asyncio.to_thread)
+        self._reads_past = reads_past
+        self.ask = journal.aread
+        self.save = journal.asave
+        self._beside: Beside
         self.count: Callable[[], Awaitable[object]]
         self.read: Callable[[Cursor, int], Awaitable[object]]
+        self.turn_to(source)
+
+    def turn_to(self, source: Source[object] | AsyncSource[object]) -> None:
+        self._source = source
+        self._beside = getattr(source, "beside_loop", asyncio.to_thread)
         # Checked once only: checking whether a source implements a protocol takes longer than committing a slice.
         if isinstance(source, AsyncSource):
             self.count, self.read = source.acount, source.aread
         else:
             self.count = partial(self._beside, source.count)
-            self.read = partial(self._beside, _reading(source, reads_past))
-        self.ask = journal.aread
-        self.save = journal.asave
+            self.read = partial(self._beside, _reading(source, self._reads_past))
 
     def commit(self, slice: Committable) -> Awaitable[None]:
         return slice.acommit()
@@ -96,11 +108,10 @@ class AsyncDriver:
             return await source.afind(keys)
         return await self._beside(source.find, keys) if isinstance(source, Findable) else ()
 
-    async def split(self, parts: int) -> object:
-        source = self._source
+    async def split(self, source: object, parts: int, after: Cursor, upto: Cursor) -> object:
         if isinstance(source, AsyncSplittable):
-            return await source.asplit(parts, None, None)
-        return await self._beside(source.split, parts, None, None) if isinstance(source, Splittable) else ()
+            return await source.asplit(parts, after, upto)
+        return await self._beside(source.split, parts, after, upto) if isinstance(source, Splittable) else ()
 
 
 def _reading(source: Source[object], reads_past: bool) -> Callable[[Cursor, int], Chunk[object]]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
@@ -14,7 +15,9 @@ from posthorse.errors import Interrupted, PosthorseError, StoreError
 from posthorse.failpoints import failpoint
 from posthorse.rules.events import SliceCommitted
 from posthorse.rules.job import Lane
+from posthorse.rules.loop_state import LoopState
 from posthorse.rules.outcomes import Split
+from posthorse.rules.pace import Pace
 from posthorse.rules.packing import PLAIN_TEXTS, JobTexts
 from posthorse.rules.ranges import Range
 from posthorse.rules.slice_size import UNCUT
@@ -23,6 +26,7 @@ from posthorse.store.blocking import warn_in_loop
 from posthorse.store.operations.bad_items import BadItemRow, RetryRow
 from posthorse.store.operations.checkpoints import BadItemChanges, Saved, checkpoint, load_checkpoint
 from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.part_checkpoints import judged_checkpoint
 from posthorse.store.operations.steps import StepRow
 from posthorse.store.store import Store
 from posthorse.worker.base.stop import StopSignal
@@ -31,6 +35,7 @@ from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
 if TYPE_CHECKING:
     from posthorse.rules.throttle import Throttle, ThrottleFunction
     from posthorse.rules.tuning import Tuning
+    from posthorse.rules.watched import Watched
     from posthorse.worker.checkpoints.step_journal import StepJournal
     from posthorse.worker.checkpoints.throttles.measuring import Measuring
 
@@ -47,6 +52,9 @@ class Journal:
 
     has_throttles = True
     """Whether loops obey throttles."""
+
+    _before: tuple[str, LoopState, Pace] | None = None
+    """The loop of a slice that may be refused, as it was before it, and the pace."""
 
     def __init__(
         self,
@@ -187,6 +195,20 @@ class Journal:
             raise Interrupted(LOST)
         self._is_doubtful = done is not None
 
+    def be_doubtful(self, is_so: bool) -> None:
+        """Note that it is not known, or known again, whether the state in memory is that of the store."""
+        self._is_doubtful = is_so
+
+    def take_back(self) -> bool:
+        """Undo in memory the slice that was refused, and not committed; return False if none was."""
+        if self._before is None:
+            return False
+        loop, before, self.state.pace = self._before
+        self._before = None
+        self.state.loops[loop].become(before)
+        self._is_doubtful = False
+        return True
+
     def take_reply(self, saved: Saved | None, done: Slice | None) -> None:
         """Note a commit and what is requested of the job; None: the lease is lost, which raises Interrupted."""
         if saved is None:
@@ -194,7 +216,7 @@ class Journal:
             raise Interrupted(LOST)
         if done is not None:
             self.slices_committed += 1
-            self.uncommitted_slice = None
+            self.uncommitted_slice = self._before = None
             self.cut_short = UNCUT
             self.state.kept.commit(done.loop)
         if saved.request is not None:
@@ -259,6 +281,11 @@ class Journal:
         """Do the same as `run`, in a coroutine."""
         return await self._store.arun(operation)
 
+    @property
+    def watched(self) -> Watched:
+        """Who watches the stream."""
+        return self._store.watched
+
     def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads."""
         return self._store.read(operation)
@@ -322,12 +349,17 @@ class Journal:
     def _saving(self, done: Slice | None) -> Operation[Saved | None]:
         if done is None:
             return checkpoint(self.fence, self.state.encode(None, self.texts), is_slice=False)
+        if done.judge is not None:
+            self._before = (done.loop, copy(self.state.loops[done.loop]), self.state.pace)
         self.state.advance(done)
         if done.retried is None and (left := self._uncommitted.pop(done.loop, None)):
             done = replace(done, mended=sorted(left - {bad.number for bad in done.bad}))
         changes = done.changes
         if changes is not None and changes.bad:
             changes = changes._replace(bad=packed_bad_items(changes.bad, self.texts))
+        if done.judge is not None:
+            at = self.state.encode(done.loop, self.texts)
+            return judged_checkpoint(self.fence, at, changes, done.loop, done.judge)
         return checkpoint(self.fence, self.state.encode(done.loop, self.texts), changes=changes)
 
     def _keeping(self, loop: str, bad: Sequence[BadItemRow]) -> Operation[Saved | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import msgspec
@@ -19,7 +20,7 @@ from posthorse.failpoints import failpoint
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loop_state import LoopState
 from posthorse.rules.outcomes import Split
-from posthorse.rules.ranges import WHOLE
+from posthorse.rules.ranges import WHOLE, Range
 from posthorse.rules.slice_size import SliceSize
 from posthorse.rules.values.kept import decode_kept
 from posthorse.store.operations.bad_items import RetryRow, bad_items_to_retry
@@ -29,9 +30,10 @@ from posthorse.worker.checkpoints.drivers import AsyncDriver, Driver, SyncDriver
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.sources import AsyncSource, Chunk, QuerySetOf, Source, as_source
 from posthorse.worker.checkpoints.sources.base import AsyncFindable, Findable
-from posthorse.worker.checkpoints.tolerating import judge
+from posthorse.worker.checkpoints.tolerating import judge, judge_all
 
 if TYPE_CHECKING:
+    from posthorse.worker.checkpoints.giving import Giving
     from posthorse.worker.checkpoints.splitting import Sharding
     from posthorse.worker.checkpoints.throttles.turns import ThrottledTurns
 
@@ -52,9 +54,10 @@ class Slices(Generic[T]):
         self._journal = journal
         self._source = cast("Source[T] | AsyncSource[T]", as_source(source))
         self._shards: int | None = None
+        self._giving: Giving[T] | None = None
+        self._plan = plan
         if sharding is not None:
             self._take_part(sharding, plan.name)
-        self._plan = plan
         self._began = monotonic()
 
     def __iter__(self) -> Iterator[Batch[T]]:
@@ -100,6 +103,8 @@ class Slices(Generic[T]):
                     turns = turns or self._throttled_turns(driver)
                     yield from turns.begin()
                     began = monotonic()
+                if self._giving is not None and self._giving.is_due and not (state.is_over or state.retry_upto):
+                    yield from self._give_half_away(driver, state, self._giving)
                 size = self._size(state)
                 turn = Turn(self._plan, number, began, size, state)
                 if state.retry_upto:
@@ -112,7 +117,10 @@ class Slices(Generic[T]):
                 else:
                     chunk = cast("Chunk[T]", (yield driver.read(cast("Cursor", state.cursor), size.items)))
                     if not chunk.items and not chunk.unreadable:
-                        judge(self._plan.name, self._plan.tolerance, state.bad, state.done, is_over=True)
+                        if self._is_judged_with_others:
+                            yield driver.save(self._last_of_part(state))
+                        else:
+                            judge(self._plan.name, self._plan.tolerance, state.bad, state.done, is_over=True)
                         return
                 batch = Batch(self._journal, chunk, turn, self._source)
                 failpoint("in_slice")
@@ -133,13 +141,45 @@ class Slices(Generic[T]):
             self._source.close()
 
     def _take_part(self, sharding: Sharding, loop: str) -> None:
+        from posthorse.worker.checkpoints.giving import Giving
         from posthorse.worker.checkpoints.splitting import source_of_part
 
-        if sharding.part is not None:
-            range = self._journal.unpacked_range(sharding.part.range)
-            self._source = source_of_part(self._source, sharding.part, loop, range)
-        else:
+        if sharding.part is None:
             self._shards = sharding.shards
+            return
+        range = self._journal.unpacked_range(sharding.part.range)
+        own = self._journal.state.loops.get(loop)
+        if own is not None and own.upto is not None:
+            range = Range(range.after, cast("Cursor", own.upto), own.total)
+        whole = self._source
+        self._source = source_of_part(whole, sharding.part, loop, range)
+        self._giving = Giving(self._journal, whole, sharding, sharding.part, range)
+        self._plan = replace(self._plan, is_of_part=True)
+
+    def _give_half_away(self, driver: Driver, state: LoopState, giving: Giving[T]) -> Generator[object, object, None]:
+        kept = yield from giving.give(driver, state)
+        if kept is not None:
+            self._source.close()
+            self._source = kept
+            driver.turn_to(kept)
+
+    @property
+    def _is_judged_with_others(self) -> bool:
+        """Whether the end of the loop is known before its bad items can be judged: those of all parts together."""
+        return self._plan.is_of_part and self._plan.tolerance.share is not None
+
+    def _last_of_part(self, state: LoopState) -> Slice:
+        """Return a slice without items, which says that the loop of this part is over."""
+        plan = self._plan
+        return Slice(
+            loop=plan.name,
+            cursor=cast("Cursor", state.cursor),
+            items=0,
+            seconds=0.0,
+            is_over=True,
+            size=state.size,
+            judge=partial(judge_all, plan.name, plan.tolerance, state.bad, state.done, True),
+        )
 
     def _cut(self, driver: Driver, parts: int) -> Generator[object, object, None]:
         """Cut the source, and end the attempt: the parts run over it. Raises Interrupted."""
@@ -147,7 +187,7 @@ class Slices(Generic[T]):
 
         splittable(self._source)
         try:
-            ranges = checked_ranges((yield driver.split(parts)), WHOLE, parts)
+            ranges = checked_ranges((yield driver.split(self._source, parts, None, None)), WHOLE, parts)
         finally:
             self._source.close()
         self._journal.stop.raise_if_asked()

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar, cast
 
+import msgspec
+from msgspec.structs import replace
+
 from posthorse.errors import InvalidSource, UsageError
+from posthorse.rules.job import Lane, NewJob, Options
+from posthorse.rules.packing import JobTexts
 from posthorse.rules.parts import Part
 from posthorse.rules.ranges import Range, check_ranges
 from posthorse.worker.checkpoints.sources import AsyncSource, AsyncSplittable, Source, Splittable
@@ -14,10 +19,42 @@ T = TypeVar("T")
 
 
 class Sharding(NamedTuple):
-    """How a job is cut. shards: into how many parts. part: which part it is; a part is not cut again."""
+    """How a job is cut. shards: into how many parts. part: which part it is. options: those of the job, and tags: its
+    own, or those of its kind; parts that it gives away have them, too.
+    """
 
     shards: int | None
     part: Part | None
+    options: Options
+    tags: Sequence[str]
+
+
+def as_part(
+    job: str, part: Part, arguments: str, lane: Lane, options: Options, tags: Sequence[str], parent: str | None
+) -> NewJob:
+    """Return a part, to be stored: it has the arguments and options of its job, and a range of its own.
+
+    Keys, uniqueness, sequences, callbacks and the time in which it must begin stay with the job.
+    """
+    own = replace(options, shards=None, key=None, unique=None, sequence=None, expires=None, part=part)
+    if own.flow is not None:  # its inputs are among the arguments already
+        own = replace(own, flow=replace(own.flow, inputs=None))
+    return NewJob(
+        id=job,
+        lane=replace(lane, solo=False, keyed=False),
+        arguments=arguments,
+        options=own.encode(),
+        tenant=options.tenant or lane.tenant or None,
+        tags=msgspec.json.encode(tags).decode() if tags else None,
+        parent=parent,
+    )
+
+
+def packed_range(range: Range, texts: JobTexts) -> Range:
+    """Return a range with its positions packed, as it is stored."""
+    if not texts.is_on:
+        return range
+    return replace(range, after=texts.pack_cursor(range.after), upto=texts.pack_cursor(range.upto))
 
 
 def source_of_part(

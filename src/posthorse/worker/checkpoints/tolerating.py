@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from posthorse.errors import Interrupted, StoreError, ToleranceExceeded
 from posthorse.rules.loop_state import LoopState
 from posthorse.rules.steering import Steering, leaves
-from posthorse.rules.tolerance import Tolerance
+from posthorse.rules.tolerance import Others, Tolerance
 from posthorse.rules.values.kept import encode_kept
 from posthorse.rules.values.texts import storable
 from posthorse.store.operations.bad_items import BadItemRow, keep, mark, undo
@@ -49,6 +50,7 @@ class SliceBadItems:
         *,
         is_last: bool,
         numbers: Sequence[int] | None,
+        is_of_part: bool = False,
     ) -> None:
         self._loop = loop
         self._state = state
@@ -57,6 +59,7 @@ class SliceBadItems:
         self._items = items
         self._is_last = is_last
         self._numbers = numbers
+        self._is_of_part = is_of_part
         self._bad: dict[int, BadItemRow] = {}
         self._unreadable = 0
         self.excess: Sequence[BadItemRow] = ()
@@ -104,6 +107,8 @@ class SliceBadItems:
         """Raise ToleranceExceeded if there are too many by now."""
         if not (self._bad or self._state.bad):
             return
+        if self._is_of_part and self._tolerance.share is not None:
+            return  # a share of all parts together
         if self._numbers is None:
             bad = self._state.bad + len(self._bad)
             done = self._state.done + len(self._items) + self._unreadable
@@ -114,6 +119,18 @@ class SliceBadItems:
         except ToleranceExceeded:
             self.excess = self.bad if self._numbers is None else ()
             raise
+
+    def judge_of_all(self) -> Callable[[Others], None] | None:
+        """Return what judges the bad items of all parts, to be called in the commit; None if they are not too many."""
+        bad = self._state.bad + len(self._bad)
+        if not (bad or self._is_last) if self._tolerance.share is not None else not self._bad:
+            return None
+        done = self._state.done + len(self._items) + self._unreadable
+        return partial(judge_all, self._loop, self._tolerance, bad, done, self._is_last)
+
+    def refuse(self) -> None:
+        """Note that the bad items were too many together with those of other parts."""
+        self.excess = self.bad
 
     def keep_excess(self, journal: Journal) -> None:
         """Store the bad items if there were too many: the attempt fails, and its slice is not committed."""
@@ -210,13 +227,25 @@ class Tolerating:
         return not (isinstance(error, TimeoutError) and self._journal.stop.is_overdue)
 
 
+def judge_all(loop: str, tolerance: Tolerance, bad: int, done: int, is_last: bool, others: Others) -> None:
+    """Raise ToleranceExceeded if the bad items of a part and of all others are too many together."""
+    judge(loop, tolerance, bad + others.bad, done + others.done, is_over=is_last and others.are_over, where="all parts")
+
+
 def judge(
-    loop: str, tolerance: Tolerance, bad: int, done: int, *, is_over: bool, cause: BaseException | None = None
+    loop: str,
+    tolerance: Tolerance,
+    bad: int,
+    done: int,
+    *,
+    is_over: bool,
+    cause: BaseException | None = None,
+    where: str = "",
 ) -> None:
     """Raise ToleranceExceeded if these are too many bad items among those done."""
     if not tolerance.is_exceeded(bad, done, is_over=is_over):
         return
-    where = f" of loop {loop!r}" if loop else ""
+    where = (f" of loop {loop!r}" if loop else "") + (f" in {where}" if where else "")
     last = "" if cause is None else f"; the last error: {evidence_of(cause, None).type}: {_told(cause)}"
     items, are, them = ("item", "is", "it") if bad == 1 else ("items", "are", "them")
     raise ToleranceExceeded(

@@ -10,54 +10,36 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
-import msgspec
-from msgspec.structs import replace
-
 from posthorse import ids
+from posthorse.failpoints import failpoint
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.outcomes import Split
-from posthorse.rules.packing import PACKED, JobTexts, Packing
+from posthorse.rules.packing import PACKED, Packing
 from posthorse.rules.parts import Part, in_range_order, numbers_of
-from posthorse.rules.ranges import Range
 from posthorse.rules.registry import Registered
 from posthorse.rules.steering import GiveUp
 from posthorse.rules.values.results import decode_result
 from posthorse.store.operations.parts import PartRow
+from posthorse.worker.checkpoints.splitting import as_part, packed_range
 from posthorse.worker.running.running_job import RunningJob
 
 Combine = Callable[[list[object]], object]
 
 
 def parts_of_attempt(running: RunningJob, split: Split, packing: Packing) -> list[NewJob]:
-    """Return the parts of a job, to be stored: each has its arguments and options, and a range of its own.
-
-    Keys, uniqueness, sequences, callbacks and the time in which it must begin stay with the job.
-    """
-    claimed, lane = running.claimed, replace(running.lane, solo=False, keyed=False)
-    tenant = running.options.tenant or lane.tenant or None
+    """Return the parts of a job, to be stored, in the order of their ranges."""
+    claimed, options = running.claimed, running.options
     arguments = claimed.arguments
     assert arguments is not None, "long ones are brought before a job begins"
+    tenant = options.tenant or running.lane.tenant or None
     if arguments.startswith(PACKED):
         arguments = packing.of(claimed.job, tenant).unpack(arguments, "arguments")
-    common = replace(running.options, shards=None, key=None, unique=None, sequence=None, expires=None)
-    if common.flow is not None:  # its inputs are among the arguments already
-        common = replace(common, flow=replace(common.flow, inputs=None))
-    tags = running.kind.options.tags if common.tags is None else common.tags
+    tags = running.kind.options.tags if options.tags is None else options.tags
     parts: list[NewJob] = []
     for number, range in enumerate(split.ranges):
         job = ids.new_id()
-        part = Part(number, split.loop, _packed(range, packing.of(job, tenant)))
-        parts.append(
-            NewJob(
-                id=job,
-                lane=lane,
-                arguments=arguments,
-                options=replace(common, part=part).encode(),
-                tenant=tenant,
-                tags=msgspec.json.encode(tags).decode() if tags else None,
-                parent=claimed.job,
-            )
-        )
+        part = Part(number, split.loop, packed_range(range, packing.of(job, tenant)), of=len(split.ranges))
+        parts.append(as_part(job, part, arguments, running.lane, options, tags, claimed.job))
     return parts
 
 
@@ -73,6 +55,7 @@ def joining(
 
     def join(*args: object, **kwargs: object) -> object:
         results = _results(rows, kind, packing)
+        failpoint("before_combine")
         if combine is not None:
             return combine(results)
         return None if all(result is None for result in results) else results
@@ -100,14 +83,6 @@ def _results(rows: Sequence[PartRow], kind: Registered, packing: Packing) -> lis
         result = packing.of_stored(row.job, row.options).unpack(row.result or "null", "result")
         results[part.number] = decode_result(result, kind.signature.result_type)
     return [results[number] for number in in_range_order(numbers_of(parts))]
-
-
-def _packed(range: Range, texts: JobTexts) -> Range:
-    return (
-        replace(range, after=texts.pack_cursor(range.after), upto=texts.pack_cursor(range.upto))
-        if texts.is_on
-        else range
-    )
 
 
 _ENDED = {State.FAILED: "failed", State.CANCELLED: "were cancelled"}
