@@ -27,7 +27,7 @@ demo: $(READY) ## run the examples: long jobs that are killed and never lose the
 	@$(BIN)/python -m examples.demo
 
 test: $(READY) ## run the tests against SQLite and real, private PostgreSQL servers
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS) || { [ $$? = 1 ] && $(SECOND_LOOK); }
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS) || { [ $$? = 1 ] && $(SECOND_LOOK); }
 
 matrix: ## run the tests on every supported Python that PATH has, each in an environment of its own
 	@tested= missing= failed=; \
@@ -45,7 +45,7 @@ matrix: ## run the tests on every supported Python that PATH has, each in an env
 
 coverage: $(READY) ## run the tests and report which lines of the package they reach, in every process that they start
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS); passed=$$?; \
+	@$(BIN)/coverage run -m pytest -n 3 --dist worksteal $(ARGS); passed=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report; \
 	echo 'Line by line: build/coverage/html/index.html'; exit $$passed
 

@@ -17,7 +17,7 @@ def until(is_so: Callable[[], object], *, what: str = "", patience: float = PATI
     deadline = time.monotonic() + patience
     while not is_so():
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what or is_so}"
-        time.sleep(0.005)
+        time.sleep(_pause(deadline - patience))
 
 
 async def auntil(is_so: Callable[[], Awaitable[object]], *, what: str = "", patience: float = PATIENCE) -> None:
@@ -25,7 +25,12 @@ async def auntil(is_so: Callable[[], Awaitable[object]], *, what: str = "", pati
     deadline = time.monotonic() + patience
     while not await is_so():
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what or is_so}"
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(_pause(deadline - patience))
+
+
+def _pause(began: float) -> float:
+    """Return seconds until the next look: the longer the wait lasts, the less they take from what is waited for."""
+    return min(0.005 + (time.monotonic() - began) / 20, 0.03)
 
 
 def until_state(job: ph.Job[object], *states: str, patience: float = PATIENCE) -> ph.Status:

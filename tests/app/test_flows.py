@@ -47,7 +47,7 @@ class Shop:
             ran.append("add")
             return sum(parts)
 
-        @app.job
+        @app.job(backoff=0)
         def send(text: str) -> str:
             ran.append(f"send {text}")
             return f"sent {text}"

@@ -14,6 +14,7 @@ import pytest
 
 from posthorse.cli.exits import Exit
 from posthorse.cli.root import root
+from posthorse.store.postgres.backend import PostgresBackend
 from tests.cli.conftest import Shop
 
 ROOT = Path(__file__).parents[2]
@@ -197,6 +198,14 @@ def test_a_store_that_cannot_be_reached_ends_with_five_everywhere(
     for module in ("target", "doctor", "bench"):
         importlib.import_module(f"posthorse.cli.{module}")
         monkeypatch.setattr(f"posthorse.cli.{module}.FIRST_PATIENCE", 0.1)
+    waits: list[float] = []
+    wait_at_most = PostgresBackend.wait_at_most
+
+    def noting(backend: PostgresBackend, seconds: float) -> None:
+        waits.append(seconds)
+        wait_at_most(backend, seconds)
+
+    monkeypatch.setattr(PostgresBackend, "wait_at_most", noting)
     shop.close()
     shop.forget()
     words = [words_of.get(word, word) for word in INVOCATIONS[path]]
@@ -204,6 +213,7 @@ def test_a_store_that_cannot_be_reached_ends_with_five_everywhere(
     assert result.exit_code == Exit.UNREACHABLE, result.output
     assert "canary" not in result.output
     assert "Traceback" not in result.output
+    assert max(waits, default=0) <= 0.1, "none is patient with a server that never answered"
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ _RUN = (
 )
 _LOOK = 0.004
 
-STOPS_WITHIN = 5.0
-"""Seconds beyond its grace in which a worker must end, whatever delays it; on an idle machine half of them suffice."""
+STOPS_WITHIN = 30.0
+"""Seconds beyond its grace in which a worker must end. What delays it lasts ten minutes; an idle machine needs two."""
 
 
 def wait_for(look: Callable[[], T | None], what: str, *, within: float = 30.0) -> T:

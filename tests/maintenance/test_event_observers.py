@@ -407,9 +407,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("failpoint", "kills"),
     [
-        ("before_hand_over", 5),
-        ("after_hand_over", 5),
-        (None, 5),
+        ("before_hand_over", 3),
+        ("after_hand_over", 3),
+        (None, 3),
         pytest.param(None, 100, marks=[pytest.mark.soak, pytest.mark.timeout(0)]),
     ],
 )

@@ -672,7 +672,7 @@ def test_a_worker_runs_its_schedules(app: ph.Posthorse) -> None:
     assert job.result() == str(status.scheduled_at)
     assert status.started_at is not None
     assert status.scheduled_at is not None
-    assert status.started_at - status.scheduled_at < timedelta(seconds=10)
+    assert timedelta(0) <= status.started_at - status.scheduled_at < timedelta(minutes=1)
 
 
 def test_a_run_that_is_paused_is_not_over(app: ph.Posthorse) -> None:

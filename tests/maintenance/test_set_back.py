@@ -316,7 +316,7 @@ def test_intervals_go_on_within_seconds_of_a_step(
         until(lambda: "jitter" not in options or instants("scheduled"), what="the next run waits for that job")
         clock.step(by)
         known = len(instants())
-        until(lambda: len(instants()) >= known + 4)
+        until(lambda: len(instants()) >= known + 2)
     assert len(set(instants())) == len(instants())
 
 
@@ -360,7 +360,7 @@ def test_runners_may_beat_before_they_are_judged_after_a_step_forward(app: ph.Po
 
     async def sweep() -> None:
         async with sweeping(app) as sweeper:
-            await auntil(lambda: _has_duty(app))
+            await auntil(lambda: _knows_the_clock(sweeper))
             runner = await asyncio.to_thread(hire, app)
             clock.step(timedelta(days=1))
             await auntil(lambda: _is_clement(sweeper))
@@ -368,6 +368,11 @@ def test_runners_may_beat_before_they_are_judged_after_a_step_forward(app: ph.Po
         assert [row.id for row in await app.store.aread(workers())] == [runner]
 
     asyncio.run(sweep())
+
+
+async def _knows_the_clock(sweeper: Sweeper) -> bool:
+    """Return whether it has looked at the clock: it cannot notice an earlier step forward."""
+    return sweeper._clock_steps._ahead is not None  # pyright: ignore[reportPrivateUsage]
 
 
 async def _is_clement(sweeper: Sweeper) -> bool:

@@ -217,10 +217,10 @@ def test_six_fields_begin_with_seconds() -> None:
 
 @pytest.mark.parametrize("expression", ["0 0 29 2 MON#5", "* * * 15W * *", "59 59 23 31 12 *", "* * 29 2 *"])
 def test_rare_times_are_found_quickly(expression: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     timing = cron(expression, "America/New_York")
     assert len(timing.newest(0, micros_of(datetime(2026, 1, 1, tzinfo=UTC)), 1)) == 1
-    assert time.perf_counter() - began < 2.0
+    assert time.thread_time() - began < 2.0
 
 
 # ── intervals and dates ──────────────────────────────────────────────────────────────────────────────

@@ -83,9 +83,10 @@ def events(
     count = 0
     try:
         with found:
-            be_patient(app)
-            if follow and is_terminal():
-                say("Events from now on; Ctrl-C ends this." if after is None else "Events; Ctrl-C ends this.")
+            if follow:
+                be_patient(app)
+                if is_terminal():
+                    say("Events from now on; Ctrl-C ends this." if after is None else "Events; Ctrl-C ends this.")
             for event in found:
                 _print(event, app, as_json=as_json)
                 count += 1
