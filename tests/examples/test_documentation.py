@@ -132,10 +132,15 @@ def named_file(code: str) -> str | None:
 
 @contextmanager
 def worker(module: str, folder: Path) -> Iterator[None]:
-    """Run a worker for `module:app`; stop it as a service manager would."""
+    """Run a worker for `module:app`, on a machine that is idle as far as it knows; stop it as a service manager
+    would."""
+    idle = folder / "idle"
+    idle.mkdir()
+    (idle / "sitecustomize.py").write_text("import os\n\nos.getloadavg = lambda: (0.0, 0.0, 0.0)\n")
     command = [str(POSTHORSE), "worker", "--app", f"{module}:app", "--processes", "1"]
     with (folder / "worker.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        environment = {**os.environ, "PYTHONPATH": str(idle)}
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         yield
         process.send_signal(signal.SIGTERM)
