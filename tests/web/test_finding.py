@@ -143,3 +143,24 @@ def test_tracebacks_and_arguments_in_events_are_shown_to_those_who_may_see_them(
     assert "before" not in blind.get(f"{place}/events").text
     assert "canary-argument" in seeing.get(f"{place}/events").text
     assert "Traceback" in seeing.get(f"{place}/attempts").text
+
+
+def test_a_tenant_learns_nothing_of_the_jobs_around_its_own(
+    client: TestClient, login: Login, shop: ph.Posthorse
+) -> None:
+    @shop.job(concurrency=1)
+    def shared() -> None: ...
+
+    hidden = shared.using(tenant="other").enqueue()
+    flow = shop.workflow("pair")
+    flow.add(shared.using(tenant="acme").bind(), after=hidden)
+    place = f"{JOBS}/{flow.enqueue().id}"
+    step = next(job.id for job in shop.jobs(kind="shared", tenant="acme"))
+    acme, other = (login(Role.VIEWER, tenant=tenant) for tenant in ("acme", "other"))
+    assert hidden.id in client.get(f"{JOBS}/{step}/graph").text
+    assert hidden.id in client.get(f"{JOBS}/{step}/why").text
+    for path in ("graph", "why"):
+        assert hidden.id not in acme.get(f"{JOBS}/{step}/{path}").text, path
+        assert step not in other.get(f"{JOBS}/{hidden.id}/{path}").text, path
+    assert acme.get(f"{JOBS}/{step}/why").json()["reasons"][0]["facts"] == {}
+    assert acme.get(place).status_code == 404, "the flow itself has no tenant"

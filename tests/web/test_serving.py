@@ -106,36 +106,43 @@ def test_an_address_that_others_reach_is_refused(sqlite_url: str, address: str) 
     assert "--listen" in refused.stderr
 
 
-def test_a_head_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "TIME_TO_ASK", 0.05)
+@pytest.mark.parametrize(
+    ("time", "sent"),
+    [
+        pytest.param(0.05, b"GET /livez HT", id="half a head"),
+        pytest.param(0.05, b"", id="nothing"),
+        pytest.param(0.05, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /li", id="half a head behind a request"),
+        pytest.param(60.0, b"GET / HTTP/1.1\r\nX: " + b"x" * 1_000_000, id="a head without an end"),
+    ],
+)
+def test_a_head_that_does_not_end_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, time: float, sent: bytes
+) -> None:
+    monkeypatch.setattr(serving, "TIME_TO_ASK", time)
     app = Posthorse(f"sqlite:///{tmp_path}/jobs.db")
     listening = socket.create_server(("127.0.0.1", 0))
-    address = listening.getsockname()
 
-    async def slow() -> list[bytes]:
-        """Send half a head, also behind a whole request; return what the service sends then."""
-        seen: list[bytes] = []
-        for sent in (b"GET /livez HT", b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /li"):
-            reader, writer = await asyncio.open_connection(*address)
+    async def ask() -> bytes:
+        """Send it; return all that comes until the service closes the connection."""
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        try:
             writer.write(sent)
-            try:
-                seen.append(await reader.read())
-            except ConnectionResetError:
-                seen.append(b"")
+            return await reader.read()
+        except ConnectionError:
+            return b""
+        finally:
             writer.close()
-        return seen
 
-    async def both() -> list[bytes]:
-        config = serving.configuration(Service(app, is_open=True))
-        server = uvicorn.Server(config)
+    async def served() -> bytes:
+        server = uvicorn.Server(serving.configuration(Service(app, is_open=True)))
         running = asyncio.create_task(server._serve([listening]))
         try:
             async with asyncio.timeout(30):
-                return await slow()
+                return await ask()
         finally:
             server.should_exit = True
             await running
 
-    seen = asyncio.run(both())
-    assert seen[:2] == [b"", b""]
+    seen = asyncio.run(served())
+    assert (b"200 OK" in seen) == (b"\r\n\r\n" in sent)
     app.close()

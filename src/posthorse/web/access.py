@@ -64,6 +64,11 @@ class Access:
         return self.role is Role.SUBMITTER
 
     @property
+    def sees_all_jobs(self) -> bool:
+        """Whether there are no jobs that are hidden from it."""
+        return self.tenant is None and not self.sees_only_its_own
+
+    @property
     def sees_data(self) -> bool:
         """Whether arguments, results, logs and tracebacks of the jobs that it sees are shown."""
         return self.sees_arguments or self.sees_only_its_own

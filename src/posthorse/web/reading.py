@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from zlib import crc32
 
 import msgspec
@@ -9,7 +10,9 @@ import msgspec
 from posthorse.app.reading import Finished
 from posthorse.rules.job import Status
 from posthorse.views.attempt import AttemptView
+from posthorse.views.graph import GraphView
 from posthorse.views.job import EventView, JobView, JobWithResultView
+from posthorse.views.why import WhyView
 from posthorse.web.access import Access
 
 _SHOWN_TO_ALL = frozenset({"forced", "message", "pid", "seconds", "times", "type", "wait"})
@@ -46,6 +49,30 @@ def event_view(view: EventView, access: Access) -> EventView:
         return view
     return msgspec.structs.replace(
         view, detail={name: view.detail[name] for name in _SHOWN_TO_ALL & view.detail.keys()}
+    )
+
+
+def why_view(view: WhyView, access: Access) -> WhyView:
+    """Show why a job does not run: codes alone to those who may not see all jobs, because the rest names other jobs."""
+    if access.sees_all_jobs:
+        return view
+    reasons = [
+        msgspec.structs.replace(one, sentence=one.code.replace("_", " "), facts={}, advice=None, command=None)
+        for one in view.reasons
+    ]
+    return msgspec.structs.replace(view, reasons=tuple(reasons))
+
+
+def graph_of_visible(view: GraphView, visible: Collection[str]) -> GraphView:
+    """Leave out the jobs of a graph that the caller may not see."""
+    nodes = tuple(node for node in view.nodes if node.id in visible)
+    if len(nodes) == len(view.nodes):
+        return view
+    return GraphView(
+        nodes=nodes,
+        edges=tuple(edge for edge in view.edges if edge.job in visible and edge.dependent in visible),
+        critical_path=tuple(job for job in view.critical_path if job in visible),
+        is_whole=False,
     )
 
 

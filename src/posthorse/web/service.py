@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -48,6 +49,9 @@ log = logging.getLogger("posthorse.web")
 
 STORE_WAIT = 2.0
 """Seconds that a request waits for a store that is away; then the client gets 503, and may ask again."""
+
+MAX_DECODED_HERE = 1024 * 1024
+"""Bytes of a body beyond which a thread decodes it, so that other requests need not wait for that."""
 
 ON_EVERY_ANSWER = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -142,6 +146,10 @@ class Service:
         check_host(request.headers, self._hosts)
         route, path = _find(request)
         check_origin(request.method, request.headers)
+        with waiting_at_most(STORE_WAIT):
+            return await self._asked(request, route, path)
+
+    async def _asked(self, request: Request, route: AnyRoute, path: Mapping[str, str]) -> Answer:
         access = await self._access_for(request, route)
         query = _read_query(request, route)
         body = await _read_body(request, route) if route.has_body else None
@@ -156,8 +164,7 @@ class Service:
             headers=request.headers,
             root=request.scope.get("root_path", ""),
         )
-        with waiting_at_most(STORE_WAIT):
-            return await route.handler(asked)
+        return await route.handler(asked)
 
     def _samples(self) -> StoreSamples:
         """Return the samples of the store that the application uses now, because all requests share them."""
@@ -228,7 +235,10 @@ async def _read_body(request: Request, route: AnyRoute) -> object:
     sends_none = request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
     if sends_none and route.may_lack_body:
         return route.body()
-    return decode(await read_body(request, route.max_body), route.body)
+    body = await read_body(request, route.max_body)
+    if len(body) <= MAX_DECODED_HERE:
+        return decode(body, route.body)
+    return await asyncio.to_thread(decode, body, route.body)
 
 
 async def _pass_lifespan(receive: Receive, send: Send) -> None:
@@ -247,7 +257,7 @@ def _response(answer: Answer, *, is_head: bool) -> Response:
     if view is not None:
         headers["Content-Type"] = answer.media_type
     response = Response(b"" if is_head else content, answer.status, headers)
-    if is_head:
+    if is_head and view is not None:
         response.headers["Content-Length"] = str(len(content))
     return response
 

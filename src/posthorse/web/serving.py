@@ -27,6 +27,9 @@ TIME_TO_ASK = 10.0
 TIME_TO_STOP = 5
 """Seconds in which requests under way may end when the server stops."""
 
+MAX_HEAD = 64 * 1024
+"""Bytes of the head of a request, about; a client that sends more loses its connection."""
+
 MAX_CONNECTIONS = 2_000
 """Connections that are open at once; a request on another one gets 503."""
 
@@ -80,6 +83,7 @@ class HeadInTime(HttpToolsProtocol):
     """A connection that is closed if the head of a request does not come in time."""
 
     _deadline: TimerHandle | None = None
+    _head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         super().connection_made(transport)
@@ -88,6 +92,13 @@ class HeadInTime(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_deadline()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._deadline is not None:  # the head is not complete
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.transport.abort()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -99,6 +110,7 @@ class HeadInTime(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _set_deadline(self) -> None:
+        self._head = 0
         self._deadline = self.loop.call_later(TIME_TO_ASK, self.transport.abort)
 
     def _end_deadline(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from posthorse import ids
@@ -23,11 +24,19 @@ async def visible_job(asked: Asked[Any, Any]) -> Job[object]:
     if not ids.is_id(job_id):
         raise no_such_job()
     access = asked.access
-    if access.tenant is not None or access.sees_only_its_own:
+    if not access.sees_all_jobs:
         row = await asked.app.store.aread(read.job(job_id))
         if row is None or not is_visible(row, access):
             raise no_such_job()
     return asked.app.get_job(job_id)
+
+
+async def visible_among(asked: Asked[Any, Any], job_ids: Sequence[str]) -> Collection[str]:
+    """Return those of the jobs that the caller may see."""
+    if asked.access.sees_all_jobs or not job_ids:
+        return job_ids
+    rows = await asked.app.store.aread(read.jobs_by_id(job_ids))
+    return {row.id for row in rows if is_visible(row, asked.access)}
 
 
 def is_visible(row: JobRow, access: Access) -> bool:

@@ -27,9 +27,9 @@ from posthorse.web.headers import IF_NONE_MATCH, has_tag
 from posthorse.web.log_cursors import cursor_of, line_at
 from posthorse.web.parameters import blamed_on_parameter, checked_count
 from posthorse.web.problems import Problem
-from posthorse.web.reading import attempt_view, entity_tag, event_view, job_view
+from posthorse.web.reading import attempt_view, entity_tag, event_view, graph_of_visible, job_view, why_view
 from posthorse.web.route import Answer, AnyRoute, Asked, NoQuery, Route
-from posthorse.web.visibility import visible_job
+from posthorse.web.visibility import visible_among, visible_job
 from posthorse.web.waits import MAX_WAIT
 
 MAX_LINES = 10_000
@@ -164,13 +164,14 @@ async def list_bad_items(asked: Asked[LimitQuery, None]) -> Answer:
 
 async def read_why(asked: Asked[NoQuery, None]) -> Answer:
     """Say why a job does not run now."""
-    return Answer(WhyView.of(await (await visible_job(asked)).awhy()))
+    return Answer(why_view(WhyView.of(await (await visible_job(asked)).awhy()), asked.access))
 
 
 async def read_graph(asked: Asked[LimitQuery, None]) -> Answer:
     """Show the jobs of a flow, and what needs what."""
     job = await visible_job(asked)
-    return Answer(GraphView.of(await job.agraph(limit=checked_count(asked.query.limit, MAX_STEPS))))
+    graph = GraphView.of(await job.agraph(limit=checked_count(asked.query.limit, MAX_STEPS)))
+    return Answer(graph_of_visible(graph, await visible_among(asked, [node.id for node in graph.nodes])))
 
 
 def _found(asked: Asked[Any, None], wanted: str) -> Jobs:
