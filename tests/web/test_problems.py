@@ -15,7 +15,7 @@ from posthorse.web.service import Service
 from tests.web.conftest import API, HOST
 
 INSIDE_JOBS_ALONE = {ph.JobFailed, ph.JobCancelled, ph.EventTimeout, ph.ToleranceExceeded, PosthorseError}
-NO_ROUTE_RAISES = {ph.StockEmpty}
+NO_ROUTE_RAISES = {ph.StockEmpty, ph.StockNotFound}
 
 
 def errors() -> Iterator[type[PosthorseError]]:
