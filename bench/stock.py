@@ -1,79 +1,66 @@
-"""How long `take` takes, from a shelf that workers refill, beside a load of other jobs.
+"""How long `take` takes, from a shelf that a worker refills, beside a load of other jobs.
 
-A taker takes one result after the other, as requests of an application do. Beside it, a worker runs no-op jobs that
-another thread enqueues, and makes what is taken.
+A taker takes one result after the other, as requests of an application do, each in a commit of its own. A worker in
+another process makes what is taken, and runs no-op jobs that a thread of this process enqueues.
 """
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import posthorse as ph
 from bench.measure import Sample, Setup
-from posthorse.rules.tuning import Tuning
+from bench.stocked import LEVEL, TARGET, app, other, tickets
+from posthorse.cli.bench_measures import percentile, running_worker
 
-LEVEL = 2_000
 PAUSE = 0.002
 """Seconds between two takes: faster than that, one taker empties any shelf."""
-AT_ONCE = 50
-"""Jobs of the load that are enqueued at once, and how often: every `LOAD_PAUSE` seconds."""
-LOAD_PAUSE = 0.05
+AT_ONCE, LOAD_PAUSE = 50, 0.05
+"""The load: so many jobs at once, and the seconds between."""
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
-    """Give latencies of `take` in ms, beside a load and at rest."""
+    """Give milliseconds of `take()` beside a load, and without one."""
     takes = min(LEVEL // 2, max(200, setup.sizes.jobs // 20))
     with setup.store.fresh() as url:
-        app = ph.Posthorse(url, tuning=Tuning(stock_interval=0.1))
-        app.store.migrate()
-
-        @app.job
-        def ticket() -> str:
-            return "a ticket"
-
-        @app.job
-        def other() -> None:
-            """Be the load."""
-
-        tickets = app.stock(ticket.bind(), level=LEVEL)
-        with app.worker(concurrency=setup.concurrency):
-            while tickets.status().made < LEVEL:
-                time.sleep(0.05)
-            at_rest = _takes(tickets, takes)
-            while tickets.status().made < LEVEL:
-                time.sleep(0.05)
-            with _load(app, other):
-                beside = _takes(tickets, takes)
-        for name, percent in (("p50", 50), ("p99", 99)):
-            yield Sample(
-                f"take() beside a load, {name}", "ms", _percentile(beside, percent), _percentile(at_rest, percent)
-            )
+        app.use_url(url)
+        app.migrate()
+        with running_worker(TARGET, url, processes=1, concurrency=setup.concurrency) as worker:
+            worker.wait_until(_is_full)
+            at_rest = _takes(takes)
+            worker.wait_until(_is_full)
+            with _load():
+                beside = _takes(takes)
         app.close()
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        yield Sample(f"take() beside a load, {name}", "ms", percentile(beside, share), percentile(at_rest, share))
 
 
-def _takes(tickets: ph.Stock[str], count: int) -> Sequence[float]:
+def _is_full() -> bool:
+    return tickets.status().made == LEVEL
+
+
+def _takes(count: int) -> Sequence[float]:
     tickets.take()
     took: list[float] = []
     for _ in range(count):
         time.sleep(PAUSE)
         begun = time.perf_counter()
         tickets.take()
-        took.append((time.perf_counter() - begun) * 1000)
+        took.append((time.perf_counter() - begun) * 1_000)
     return took
 
 
 @contextmanager
-def _load(app: ph.Posthorse, other: ph.Kind[[], None]) -> Iterator[None]:
+def _load() -> Iterator[None]:
     """Enqueue jobs in another thread until the block ends."""
     is_over = threading.Event()
 
     def enqueue() -> None:
         while not is_over.wait(LOAD_PAUSE):
-            app.enqueue_many([other.bind() for _ in range(AT_ONCE)])
+            app.enqueue_many([other.bind(number) for number in range(AT_ONCE)])
 
     thread = threading.Thread(target=enqueue)
     thread.start()
@@ -82,7 +69,3 @@ def _load(app: ph.Posthorse, other: ph.Kind[[], None]) -> Iterator[None]:
     finally:
         is_over.set()
         thread.join()
-
-
-def _percentile(took: Sequence[float], percent: int) -> float:
-    return statistics.quantiles(took, n=100, method="inclusive")[percent - 1]

@@ -61,6 +61,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("stock", "level"): ("stock", "level", "vouchers", "3"),
     ("stock", "refill"): ("stock", "refill", "vouchers"),
     ("stock", "empty"): ("stock", "empty", "vouchers"),
+    ("stock", "forget"): ("stock", "forget", "vouchers"),
     ("report",): ("report",),
     ("tokens",): ("tokens",),
     ("tokens", "create"): ("tokens", "create", "shop", "--role", "submitter"),

@@ -76,6 +76,7 @@ def test_every_command_prints_the_json_that_was_recorded(any_shop: Shop, told: R
     _record_running(any_shop, told)
     _record_queues(told)
     _record_schedules(any_shop, told)
+    _record_stock(any_shop, told)
     actual = tmp_path / "json_forms.txt"
     actual.write_text(told.text(), encoding="utf-8")
     assert actual.read_text(encoding="utf-8") == RECORDED.read_text(encoding="utf-8"), f"what was printed: {actual}"
@@ -176,3 +177,14 @@ def _record_schedules(shop: Shop, told: Recorder) -> None:
     told("schedules", "next", "nightly", "-n", "2")
     told("schedules", "forget", "nightly", "none")
     told("jobs", "-n", "1", "-k", "welcome", title="jobs of a schedule")
+
+
+def _record_stock(shop: Shop, told: Recorder) -> None:
+    told("stock", title="stock without any")
+    with (shop.folder / "shop.py").open("a", encoding="utf-8") as file:
+        file.write('\napp.stock(welcome.bind(1), level=2, name="vouchers")\n')
+    shop.forget()
+    told("stock", "refill", "vouchers")
+    told("stock", "level", "vouchers", "3")
+    told("stock", "empty", "vouchers")
+    told("stock", title="stock that was refilled")

@@ -30,7 +30,7 @@ OVERRIDES = {
     "move_reader",
     "newest_heads",
     "promote", "record", "record_again", "release_held", "settle", "shares", "gate_states", "store_identity",
-    "hold_shelf", "see_stocks", "take_stock", "tidy_keys", "tidy_shelf",
+    "hold_shelf", "move_stocked", "see_stocks", "take_stock", "tidy_keys", "tidy_shelf",
     "dead_rows", "server_state", "stream_state", "tell_submitted", "tick", "told_between", "unask_runner", "wake",
 }  # fmt: skip
 """Statements that each dialect has in its own words. Adding one is a decision: write down why in its file."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from posthorse.rules.job import JobError, NewJob
 from posthorse.rules.joins import Edge
 from posthorse.rules.lifecycle import Policy
@@ -10,6 +12,7 @@ from posthorse.rules.stock import StockDeclaration
 from posthorse.store.operations import control
 from posthorse.store.operations.families import FamilyTerms, NewFamily, submit_family
 from posthorse.store.operations.releasing import release
+from posthorse.store.operations.set_back import move_runs
 from posthorse.store.operations.stock import (
     Ordering,
     attend,
@@ -54,11 +57,11 @@ def test_an_order_that_failed_for_good_holds_its_place_and_a_lost_attempt_change
     assert order(yard) == []
 
 
-def test_a_cancelled_order_makes_room(yard: Yard) -> None:
+def test_a_cancelled_order_holds_its_place(yard: Yard) -> None:
     [first, *_] = order(yard)
     yard.store.run(control.request(first, "cancel", force=False))
-    assert held(yard) == (0, 2, 0)
-    assert len(order(yard)) == 1
+    assert held(yard) == (0, 2, 1)
+    assert order(yard) == []
 
 
 def test_a_job_that_a_stock_and_another_job_wait_for_serves_both(yard: Yard) -> None:
@@ -100,3 +103,17 @@ def test_a_taker_passes_over_what_was_made_before_its_mark(yard: Yard) -> None:
     yard.complete(yard.claim_one())
     assert yard.store.run(take_from_shelf(TICKETS, "", 1, mark=taken.made_at + 3_600_000_000)) == []
     assert len(yard.store.run(take_from_shelf(TICKETS, "", 1, mark=taken.made_at))) == 1
+
+
+def test_results_do_not_last_longer_after_the_clock_was_set_back(yard: Yard) -> None:
+    order(yard)
+    yard.store.clock.advance(timedelta(hours=2))
+    yard.complete(yard.claim_one())
+    yard.store.clock.advance(timedelta(hours=-2))
+    shelf = yard.store.read(shelf_of(TICKETS, ""))
+    assert shelf.oldest is not None
+    assert shelf.oldest > shelf.now
+    yard.store.run(move_runs(shelf.now))
+    moved = yard.store.read(shelf_of(TICKETS, ""))
+    assert moved.oldest == shelf.now
+    assert moved.made == 1

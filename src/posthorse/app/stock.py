@@ -158,6 +158,9 @@ class Stock(StockHandle[R], Generic[R]):
             if not self._app.store.is_in_transaction:
                 yield from self._fill_if_low(owner)
                 ordered = yield from look_up(self._app, open_orders(self.name, owner))
+                if self._app.interception is not None and not ordered and not has_waited:
+                    has_waited = True
+                    continue  # a test runs jobs inline, so what was ordered is there
             left = deadline - monotonic()
             if left <= 0 or not self._may_wait():
                 yield from self._count(missed=1)

@@ -149,7 +149,7 @@ class KeyedStock(StockHandle[R], Generic[K, R]):
         left = deadline - monotonic()
         if left <= 0 or dead is not None or self._app.store.is_in_transaction:
             yield from self._count(missed=1)
-            detail = "" if dead is None else f"job {dead.job}, which should have made it, failed for good"
+            detail = "" if dead is None else f"job {dead.job}, which should have made it, ended without a result"
             raise StockEmpty(self.name, tenant=owner or None, ordered=len(ordered), detail=detail)
         if ordered:
             yield from wait_for_end(self._app, ordered, min(left, MAX_WAIT))

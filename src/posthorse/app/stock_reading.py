@@ -91,8 +91,8 @@ def why_empty(app: Posthorse, stock: StockDeclaration, tenant: str) -> Verb[str]
         [*dead] = yield from look_up(app, failed_orders(stock.name, tenant))
         which = f", such as {dead[0]}" if dead else ""
         said.append(
-            f"{status.failed:,} jobs failed for good{which}, and hold their places for five minutes: `posthorse show` "
-            "says why, `posthorse retry` tries again"
+            f"{status.failed:,} jobs ended without a result{which}, and hold their places for five minutes: `posthorse "
+            "show` says why, `posthorse retry` tries again, and `posthorse stock empty` makes room at once"
         )
     if stock.key is None and status.made + status.ordered + status.failed < status.level:
         said += _why_not_ordered(status)

@@ -12,15 +12,15 @@ from posthorse.app.client import Posthorse
 from posthorse.app.stock import Stock
 from posthorse.app.stock_base import StockHandle
 from posthorse.app.stock_declaring import handle_of
-from posthorse.app.verbs import drive, look_up
+from posthorse.app.verbs import commit, drive, look_up
 from posthorse.cli.exits import Exit
 from posthorse.cli.screen import clean, out, out_json, say
 from posthorse.cli.tables import Column, out_table
 from posthorse.cli.target import hand_down, is_empty, json_option, open_store, target_options
 from posthorse.cli.wording import span
-from posthorse.errors import InvalidOption, StockNotFound
+from posthorse.errors import InvalidOption, InvalidTransition, StockNotFound
 from posthorse.rules.stock import StockDeclaration, StockStatus, decode_stock
-from posthorse.store.operations.stock import stocks
+from posthorse.store.operations.stock import forget_stock, stocks
 from posthorse.views.stock import StockView
 
 _name = click.argument("name", metavar="NAME")
@@ -42,6 +42,7 @@ def stock(context: click.Context, target: str | None, url: str | None, as_json: 
       posthorse stock level tickets 500
       posthorse stock refill tickets
       posthorse stock empty tickets
+      posthorse stock forget old-tickets
     """
     if context.invoked_subcommand is not None:
         hand_down(context, target=target, url=url, as_json=as_json)
@@ -117,6 +118,33 @@ def empty(name: str, tenant: str | None, target: str | None, url: str | None, as
     handle: Any = _found(open_store(target, url), name)
     thrown = handle.empty(tenant=tenant)
     return _told(handle, tenant, as_json, lambda _: f"threw away {thrown:,}")
+
+
+@stock.command()
+@_name
+@target_options
+@json_option
+def forget(name: str, target: str | None, url: str | None, as_json: bool) -> int:
+    """Remove a stock that left the code, with the results that it has, of all tenants.
+
+    Until then its results stay, and so do their jobs. It is refused while a living worker declares the stock.
+    """
+    app = open_store(target, url)
+    handle: Any = _found(app, name)
+    if handle.status().is_attended:
+        raise InvalidTransition(
+            f"a worker declares stock {name!r}, or did so in the last three minutes; remove it from the code and "
+            "restart the workers, then forget it. To order nothing now: set its level to 0"
+        )
+    thrown = 0
+    for tenant in sorted({tenant for declared, tenant in _shelves(app) if declared.name == name}):
+        thrown += handle.empty(tenant=tenant or None)
+        drive(commit(app, forget_stock(name, tenant)))
+    if as_json:
+        out_json({"name": name, "thrown_away": thrown})
+    else:
+        out(f"{clean(name)}: forgotten, threw away {thrown:,}")
+    return Exit.OK
 
 
 def _told(handle: StockHandle[Any], tenant: str | None, as_json: bool, word: Callable[[StockStatus], str]) -> int:

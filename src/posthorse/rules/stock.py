@@ -27,7 +27,7 @@ FOR_EVER = 1 << 60
 """The span of a stock without a `ttl`."""
 
 HOLD = 300_000_000
-"""For so long a dead letter holds its place on a shelf, so that a broken `make` does not fill the store with them."""
+"""For so long a job that ended without a result holds its place, so that a broken `make` does not fill the store."""
 
 MAX_KEY = 200
 """Characters of a key, as JSON; a longer one is stored as its hash."""
@@ -95,8 +95,8 @@ def decode_stock(text: str) -> StockDeclaration:
 
 
 class Shelf(NamedTuple):
-    """What a shelf holds, counted up to a number: results that are not stale, orders, and dead letters that hold their
-    places; whether entries are left over to be tidied; since when the oldest result is there.
+    """What a shelf holds, counted up to a number: results that are not stale, orders, and jobs without a result that
+    hold their places; whether entries are left over to be tidied; since when the oldest result is there.
     """
 
     made: int
@@ -131,7 +131,7 @@ class StockStatus:
     ordered: int
     """Results that are being made."""
     failed: int
-    """Jobs that failed for good, and hold their places on the shelf for a while."""
+    """Jobs that failed for good, were skipped or cancelled, and hold their places on the shelf for a while."""
     oldest: timedelta | None
     """For how long the oldest result has been there."""
     is_attended: bool

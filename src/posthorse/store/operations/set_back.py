@@ -79,9 +79,12 @@ def move_lined_up(now: int, after: LanePosition = FIRST) -> QuerySteps[LanePosit
 @creating_no_work
 @operation
 def move_runs(now: int) -> QuerySteps[bool]:
-    """Move checkpoints and heartbeats out of the future, so that attempts count and leases of dead runners end."""
+    """Move checkpoints, heartbeats and stocks out of the future, so that attempts count, leases of dead runners end,
+    and results do not become stale later than they should.
+    """
     yield query("move_beats", moment=now, tolerance=TOLERANCE)
     yield query("move_checkpoints", moment=now, tolerance=TOLERANCE)
+    yield query("move_stocked", moment=now, tolerance=TOLERANCE)
     return False
 
 

@@ -133,7 +133,7 @@ def open_orders(stock: str, tenant: str, key: str = SHELF_KEY, *, limit: int = 2
 
 @single_operation
 def failed_orders(stock: str, tenant: str, key: str = SHELF_KEY) -> QuerySteps[list[str]]:
-    """Return the newest dead letter of a stock; an empty list if there is none."""
+    """Return the newest job that ended without a result; an empty list if there is none."""
     return [job for (job,) in (yield from FAILED_ORDERS(stock=stock, tenant=tenant, key=key, limit=1))]
 
 
@@ -164,7 +164,8 @@ def set_level(stock: StockDeclaration, tenant: str, level: int | None) -> QueryS
 
 @operation
 def forget_stock(stock: str, tenant: str) -> QuerySteps[bool]:
-    """Forget a stock of one tenant; what it holds stays until it is emptied."""
+    """Forget a stock of one tenant, and what is ordered for it; the results that it has must be gone before."""
+    yield query("forget_orders", stock=stock, tenant=tenant)
     return bool((yield from FORGET_STOCK(stock=stock, tenant=tenant)))
 
 
@@ -263,7 +264,7 @@ def take_from_shelf(
 @creating_no_work
 @operation
 def tidy_shelf(stock: StockDeclaration, tenant: str, *, limit: int = TIDIED_AT_ONCE) -> QuerySteps[Tidied]:
-    """Remove and count what was taken and what is stale, and let old dead letters leave their places."""
+    """Remove and count what was taken and what is stale, and let jobs without a result leave their places."""
     taken = yield from _removed(stock.name, tenant, "taken", -1, limit)
     expired = yield from _removed(stock.name, tenant, "made", stock.fresh_for, limit)
     held = yield from _removed(stock.name, tenant, "failed", HOLD, limit)

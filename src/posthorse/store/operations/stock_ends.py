@@ -11,13 +11,10 @@ from posthorse.store.base import QuerySteps, query_rows
 def end_orders(jobs: Sequence[str], state: State) -> QuerySteps[None]:
     """Put results on their shelves, where they can be taken once this commits.
 
-    A dead letter holds its place for a while, because another job would fail like it; if it is retried meanwhile and
-    completes, its result is put there. A cancelled job leaves its place at once.
+    A job that failed for good, was skipped or cancelled holds its place for a while, because another one would end like
+    it. If it is retried meanwhile and completes, its result is put there.
     """
     rows = [(job,) for job in sorted(jobs)]
-    if state is State.CANCELLED:
-        yield query_rows("drop_orders", rows)
-        return
     yield query_rows("end_orders", rows, state="made" if state is State.COMPLETED else "failed")
     if state is State.COMPLETED:
         yield query_rows("replace_by_key", rows)

@@ -15,7 +15,7 @@ KEYS_AT_ONCE = 200
 
 
 class KeptRow(NamedTuple):
-    """What a stock has under a key: a result, an order, or a dead letter. `result` is JSON, perhaps packed."""
+    """What a stock has under a key: a result, an order, or a job without a result. `result` is JSON, perhaps packed."""
 
     job: str
     state: str
@@ -27,7 +27,7 @@ class KeptRow(NamedTuple):
 
 
 class KeysHeld(NamedTuple):
-    """What a stock has by key: fresh results, stale ones, orders, dead letters; since when the oldest is there."""
+    """What a stock has by key: fresh results, stale ones, orders, failures; since when the oldest is there."""
 
     made: int
     stale: int
@@ -77,7 +77,7 @@ def order_keys(
     jobs = [job for job, _ in calls]
     check_open(jobs, ordering.closed)
     yield from check_room(jobs, ordering.gauges)
-    # A dead letter that held its place for long enough makes room.
+    # A job without a result that held its place for long enough makes room.
     yield from TIDY_KEYS(stock=stock.name, tenant=tenant, state="failed", span=HOLD, limit=TIDIED_AT_ONCE)
     return [job.id for job in (yield from put_in(stock.name, tenant, calls, ordering))]
 
@@ -106,7 +106,7 @@ def drop_key(stock: str, tenant: str, key: str) -> QuerySteps[bool]:
 @creating_no_work
 @operation
 def tidy_keys(stock: StockDeclaration, tenant: str, *, limit: int = TIDIED_AT_ONCE) -> QuerySteps[Tidied]:
-    """Remove results that are of no use any more, and dead letters that held their places for long enough.
+    """Remove results that are of no use any more, and jobs that held their places for long enough.
 
     What expired without having been read is counted.
     """

@@ -1014,3 +1014,9 @@ DELETE FROM @stocked WHERE job = ANY (ARRAY(
     WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = :state AND since <= :now - :span::bigint
     LIMIT :limit FOR UPDATE SKIP LOCKED))
 RETURNING job, asked
+
+-- ## move_stocked
+-- Let results and orders of stocks that began in the future begin now; those that a transaction takes at this moment leave
+-- anyway.
+UPDATE @stocked SET since = :moment WHERE job = ANY (ARRAY(
+    SELECT job FROM @stocked WHERE since > :moment::bigint + :tolerance::bigint FOR UPDATE SKIP LOCKED))

@@ -481,8 +481,8 @@ CREATE TABLE @stocks (
     PRIMARY KEY (name, tenant)
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
--- The jobs that make results for stocks: ordered, made (its result can be taken), failed (a dead letter, whose place is
--- held for a while) or taken. since: when that began. key is '' on a shelf, else JSON. asked: a result by key was read.
+-- The jobs that make results for stocks: ordered, made (its result can be taken), failed (it ended without one, and holds
+-- its place for a while) or taken. since: when that began. key is '' on a shelf, else JSON. asked: a result by key was read.
 CREATE TABLE @stocked (
     job    uuid PRIMARY KEY,
     stock  text NOT NULL,

@@ -2047,12 +2047,16 @@ UPDATE @stocks SET level = :level WHERE name = :stock AND tenant = :tenant RETUR
 -- Write whether a shelf is being refilled.
 UPDATE @stocks SET refilling = :refilling WHERE name = :stock AND tenant = :tenant
 
+-- ## forget_orders
+-- Forget what is ordered for a stock of one tenant: the results of these jobs go nowhere.
+DELETE FROM @stocked WHERE stock = :stock AND tenant = :tenant AND state = 'ordered'
+
 -- ## forget_stock
 -- Forget a stock of one tenant.
 DELETE FROM @stocks WHERE name = :stock AND tenant = :tenant RETURNING name
 
 -- ## shelf
--- Return what a shelf holds, counted up to a number: what can be taken, what is ordered, dead letters whose place is held;
+-- Return what a shelf holds, counted up to a number: what can be taken, what is ordered, what failed and holds its place;
 -- whether something is left to be tidied; and since when its oldest result is there, and its oldest order.
 SELECT
     (SELECT count(*) FROM (
@@ -2081,7 +2085,7 @@ SELECT
     :now AS now
 
 -- ## keys_held
--- Return what a stock holds by key: results that are not stale, stale ones, orders, and dead letters; the oldest result.
+-- Return what a stock holds by key: results that are not stale, stale ones, orders, and failures; the oldest result.
 SELECT
     count(*) FILTER (WHERE state = 'made' AND since > :now - :ttl) AS made,
     count(*) FILTER (WHERE state = 'made' AND since <= :now - :ttl) AS stale,
@@ -2110,20 +2114,15 @@ SELECT job FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = :ke
 ORDER BY since LIMIT :limit
 
 -- ## failed_orders
--- Return the dead letters of a stock, the newest first.
+-- Return the jobs of a stock that ended without a result, the newest first.
 SELECT job FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = :key AND state = 'failed'
 ORDER BY since DESC LIMIT :limit
 
 -- ## end_orders
--- Write how orders ended: their results can be taken, or they are dead letters.
+-- Write how orders ended: their results can be taken, or they have none.
 -- rows: job uuid
 UPDATE @stocked SET state = :state, since = :now
 WHERE job IN (SELECT r.job FROM {rows}) AND state IN ('ordered', 'failed')
-
--- ## drop_orders
--- Forget orders that were cancelled.
--- rows: job uuid
-DELETE FROM @stocked WHERE job IN (SELECT r.job FROM {rows}) AND state IN ('ordered', 'failed')
 
 -- ## replace_by_key
 -- Remove the results by key that newer ones replace.

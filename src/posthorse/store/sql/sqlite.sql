@@ -774,3 +774,7 @@ DELETE FROM @stocked WHERE job IN (
     SELECT job FROM @stocked
     WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = :state AND since <= :now - :span LIMIT :limit)
 RETURNING job, asked
+
+-- ## move_stocked
+-- Let results and orders of stocks that began in the future begin now.
+UPDATE @stocked SET since = :moment WHERE since > CAST(:moment AS bigint) + CAST(:tolerance AS bigint)
