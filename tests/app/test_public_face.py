@@ -79,6 +79,7 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Job.events",
         "Job.graph",
         "Job.logs",
+        "Job.parts",
         "Job.pause",
         "Job.result",
         "Job.resume",

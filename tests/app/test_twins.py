@@ -42,6 +42,7 @@ class World(NamedTuple):
     failed: list[ph.Job[None]]
     with_bad_items: ph.Job[None]
     schedule: ph.Schedule[int]
+    cut: ph.Job[None]
     shelves: dict[str, ph.Stock[int]]
     """One for each verb; `empty`, `take` and `take_many` find two results."""
     keyed: ph.KeyedStock[int, int]
@@ -98,6 +99,7 @@ VERBS = {
     "Job.events": Verb(lambda world: world.over, ["completed"], (2,)),
     "Job.graph": Verb(lambda world: world.over, [], (), {"limit": 2}),
     "Job.logs": Verb(lambda world: world.over, [], (), {"limit": 2}),
+    "Job.parts": Verb(lambda world: world.cut, None, (2,)),
     "Job.pause": Verb(lambda world: world.waiting(), "paused", (), {"force": True}),
     "Job.result": Verb(lambda world: world.double.get_job(world.over.id), 14, (), {"timeout": 30}),
     "Job.resume": Verb(lambda world: world.waiting(), "pending", after="pause"),
@@ -224,7 +226,9 @@ def world(app: ph.Posthorse) -> World:
         for job in failed:
             until_state(job, "failed")
         until(lambda: not app.jobs("state:pending,processing").count(), what="the stocks are filled")
-    return World(app, double, over, failed, with_bad_items, schedule, shelves, keyed)
+    return World(
+        app, double, over, failed, with_bad_items, schedule, tolerate.using(shards=2).enqueue(), shelves, keyed
+    )
 
 
 def snapshot(world: World) -> object:

@@ -78,6 +78,7 @@ INVOCATIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("cancel",): ("cancel", "JOB"),
     ("retry",): ("retry", "CANCELLED"),
     ("discard",): ("discard", "--all", "state:failed"),
+    ("parts",): ("parts", "CUT", "2"),
     ("send-event",): ("send-event", "approved", "--job", "JOB"),
     ("delete",): ("delete", "CANCELLED"),
     ("prune",): ("prune",),
@@ -161,10 +162,12 @@ def words_of(shop: Shop) -> dict[str, str]:
     with (shop.folder / "shop.py").open("a", encoding="utf-8") as file:
         file.write('\napp.schedule(welcome.bind(1), name="nightly", cron="0 3 * * *")\n')
         file.write('app.stock(welcome.bind(1), level=2, name="vouchers")\n')
+        file.write("\n\n@app.job(shards=3)\ndef cut(ctx: ph.Context) -> None: ...\n")
     shop.forget()
+    cut = shop.done("enqueue", "cut")
     shop.done("schedules", "resume", "nightly")
     token = shop.done("tokens", "create", "shop", "--role", "viewer").split("_")[1]
-    return {"JOB": job, "DONE": done, "CANCELLED": cancelled, "TOKEN": token}
+    return {"JOB": job, "DONE": done, "CANCELLED": cancelled, "TOKEN": token, "CUT": cut}
 
 
 @pytest.mark.parametrize("path", INVOCATIONS, ids=" ".join)

@@ -6,22 +6,25 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast, overload
 
 from posthorse.app.job_logs import FollowedLogs, logs_of
-from posthorse.app.reading import bad_items_of, check_kind, end_of, status_of
+from posthorse.app.reading import bad_items_of, check_kind, end_of, is_to_be_cut, status_of
 from posthorse.app.result_wait import ResultWait
 from posthorse.app.retry_arguments import rebound, replaced
 from posthorse.app.timeline import Following, attempts_of
 from posthorse.app.timeline import events as events_of
 from posthorse.app.verbs import Verb, commit, twin, verb, wait_for_end, waiting_verb
-from posthorse.errors import InvalidCall, PosthorseError
+from posthorse.errors import InvalidCall, InvalidOption, PosthorseError
 from posthorse.rules.durations import Duration
 from posthorse.rules.events import Event
 from posthorse.rules.job import Attempt, BadItem, State, Status
 from posthorse.rules.job_logs import LogLine
+from posthorse.rules.ranges import MAX_PARTS
 from posthorse.rules.requests import Request
+from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.why.answer import Why, clause
 from posthorse.store.operations import control
 from posthorse.store.operations.bad_items_of_parts import retry_bad_items
 from posthorse.store.operations.retention import erase
+from posthorse.store.operations.width import set_width
 from posthorse.store.patience import waiting_at_most
 
 if TYPE_CHECKING:
@@ -205,6 +208,25 @@ class Job(Generic[R]):
         yield from commit(self._app, erase((yield from self._known())))
 
     adelete = twin(delete)
+
+    @verb
+    def parts(self, at_once: int | None) -> Verb[None]:
+        """Change how many parts of a job with `shards=` run at once, while it runs; None for no limit.
+
+        Into how many parts it is cut stays. If there are more, running ones leave at their next checkpoint, and go on
+        from there when there is room; if there are fewer, those that waited go on, and then parts that lag give half
+        of their rest away. Raises JobNotFound, InvalidOption, InvalidTransition.
+        """
+        if at_once is not None and (type(at_once) is not int or not 1 <= at_once <= MAX_PARTS):
+            raise InvalidOption(
+                f"parts is {short(at_once)}; it must be a whole number from 1 to {MAX_PARTS:,}, or None for no limit; "
+                "pause() stops all of them"
+            )
+        job = yield from self._known()
+        may_be_cut = yield from is_to_be_cut(self._app, job)
+        yield from commit(self._app, set_width(job, at_once, may_be_cut=may_be_cut))
+
+    aparts = twin(parts)
 
     # ── logs ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -191,6 +191,12 @@ def is_cut(row: read.JobRow, registry: Registry) -> bool:
     return options.part is None and (options.shards or declared) is not None
 
 
+def is_to_be_cut(app: Posthorse, job_id: str) -> Verb[bool]:
+    """Return whether a job may have parts, as `is_cut`; False if it does not exist."""
+    row = yield from look_up(app, read.job(job_id))
+    return row is not None and is_cut(row, app.registry)
+
+
 def _progress_of_parts(app: Posthorse, job_id: str, own: Progress) -> Verb[Progress]:
     """Read how far the parts of a job are; return its own progress if it has none yet."""
     rows = yield from look_up(app, parts.parts_of(job_id))

@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "cancel": ("steer", "End jobs for good."),
         "retry": ("steer", "Start failed or cancelled jobs again."),
         "discard": ("steer", "Remove dead letters from the list."),
+        "parts": ("parts", "Change how many parts of a job run at once."),
         "send-event": ("send_event", "Send an event to the jobs that wait for it, now or later."),
         "delete": ("delete", "Remove jobs that are over from the store, now and for good."),
     },

@@ -22,6 +22,7 @@ runs again. A job without a phase has not run yet.
 
 NEEDS_OTHERS = "waits for other jobs"
 HAS_CHILDREN = "waits for its children"
+WAITS_FOR_ROOM = "waits until fewer parts of its job run"
 SKIPPED = "skipped: "
 """How the reason of a job begins that was cancelled because its needs cannot be met."""
 

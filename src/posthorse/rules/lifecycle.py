@@ -14,7 +14,7 @@ import msgspec
 
 from posthorse.rules.event_names import EventName
 from posthorse.rules.job import JobError, State
-from posthorse.rules.joins import HAS_CHILDREN, Phase
+from posthorse.rules.joins import HAS_CHILDREN, WAITS_FOR_ROOM, Phase
 from posthorse.rules.outcomes import (
     Crashed,
     Expired,
@@ -107,6 +107,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     solo: bool = False
     phase: Phase | None = None
     """What follows when its children are over, if it waits for them."""
+    waits_for_room: bool = False
+    """Whether it is a part that waits until fewer of its job run."""
 
 
 MAX_UNFIT_WAIT = 600_000_000
@@ -122,6 +124,7 @@ _REASONS = {
     "shutdown": "released by its worker",
     "window": "its queue is closed",
     "yield": YIELDED,
+    "room": WAITS_FOR_ROOM,
 }
 _STOPPED = {
     "pause": State.PAUSED,
@@ -129,6 +132,7 @@ _STOPPED = {
     "shutdown": State.PENDING,
     "window": State.PENDING,
     "yield": State.PENDING,
+    "room": State.BLOCKED,
 }
 _STOP_EVENTS: dict[str, EventName] = {
     "pause": "paused",
@@ -136,6 +140,7 @@ _STOP_EVENTS: dict[str, EventName] = {
     "shutdown": "released",
     "window": "released",
     "yield": "released",
+    "room": "released",
 }
 
 
@@ -174,7 +179,13 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
             return Transition(state=State.CANCELLED, event="cancelled", spent=spent, reason=reason)
         case Stopped(request, reason):
             why = reason or _REASONS[request]
-            return Transition(state=_STOPPED[request], event=_STOP_EVENTS[request], spent=spent, reason=why)
+            return Transition(
+                state=_STOPPED[request],
+                event=_STOP_EVENTS[request],
+                spent=spent,
+                reason=why,
+                waits_for_room=request == "room",
+            )
         case Lost(detail):
             return _after_loss(spent, detail, policy)
         case Crashed(detail, alone, is_contained):

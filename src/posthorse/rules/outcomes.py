@@ -97,7 +97,8 @@ class Skipped(msgspec.Struct, frozen=True, tag=True):
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):
     """The job stopped at a checkpoint or before it began, because of a request: "pause", "cancel", "shutdown" (a
-    deploy: it goes on elsewhere), "window" (its queue closed) or "yield" (its time box is over).
+    deploy: it goes on elsewhere), "window" (its queue closed), "yield" (its time box is over, or others have its place)
+    or "room" (as many parts of its job run as may).
 
     reason: what to tell users instead of the usual words.
     """

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from posthorse.rules.job import State
 
 Request = Literal["pause", "resume", "cancel", "retry", "discard"]
 REQUESTS: tuple[Request, ...] = get_args(Request)
+
+LEAVE: Final = "yield"
+"""What is requested of a running part whose place others should have; it goes on when there is room."""
+AskedOfRunner = Literal["pause", "resume", "cancel", "retry", "discard", "yield"]
 
 
 class Action(Enum):

@@ -20,7 +20,7 @@ from posthorse.maintenance.chores.conditions import LookAtConditions
 from posthorse.maintenance.chores.dead_letters import LookAtDeadLetters
 from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
 from posthorse.maintenance.chores.gates import TendGates
-from posthorse.maintenance.chores.joins import ReleaseWaiting, SteerFamilies
+from posthorse.maintenance.chores.joins import MakeRooms, ReleaseWaiting, SteerFamilies
 from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.line_up import LineUpDueJobs
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
@@ -103,6 +103,7 @@ class HandRunner:
         self._chores: list[Chore] = [
             LineUpDueJobs(store),
             SteerFamilies(store, registry.packing),
+            MakeRooms(store),
             ReleaseWaiting(store),
             TendGates(store),
             RescueFromSilentWorkers(store, lease=settings.lease, policy=policy),

@@ -8,7 +8,7 @@ from posthorse.maintenance.chores.base import Chore
 from posthorse.maintenance.chores.expired_keys import ForgetExpiredKeys
 from posthorse.maintenance.chores.figures import FoldFigures, SampleDepths
 from posthorse.maintenance.chores.gates import TendGates
-from posthorse.maintenance.chores.joins import ReleaseWaiting, SteerFamilies
+from posthorse.maintenance.chores.joins import MakeRooms, ReleaseWaiting, SteerFamilies
 from posthorse.maintenance.chores.lanes import EnterLanes
 from posthorse.maintenance.chores.line_up import LineUpDueJobs
 from posthorse.maintenance.chores.rescue import RescueFromSilentWorkers
@@ -25,6 +25,7 @@ def all_chores(
     return [
         LineUpDueJobs(store),
         SteerFamilies(store, packing),
+        MakeRooms(store),
         ReleaseWaiting(store),
         TendGates(store),
         RescueFromSilentWorkers(store, lease=lease, policy=policy),

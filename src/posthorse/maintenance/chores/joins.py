@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from posthorse.maintenance.chores.base import Chore
+from posthorse.maintenance.chores.base import Chore, Throttle
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.operations.families_steered import steer_families
 from posthorse.store.operations.releasing import release
 from posthorse.store.operations.runners import NextDue, next_due
+from posthorse.store.operations.width import make_rooms
 from posthorse.store.store import Store
 
 MAX_AT_ONCE = 20
@@ -49,4 +50,24 @@ class SteerFamilies(Chore):
         for _ in range(MAX_AT_ONCE):
             if not await self._store.arun(steer_families(self._packing)):
                 break
+        return await self._store.aread(next_due())
+
+
+class MakeRooms(Chore):
+    """Due now and then while only some parts of a job may run at once."""
+
+    name = "let parts of jobs go on for which there is room"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._throttle = Throttle()
+
+    def due_in(self, look: NextDue | None) -> float:
+        if look is None or not look.has_narrow:
+            return math.inf
+        return self._throttle.due_in(self._store.tuning.gates_interval)
+
+    async def run(self, look: NextDue | None) -> NextDue | None:
+        with self._throttle.turn():
+            await self._store.arun(make_rooms())
         return await self._store.aread(next_due())

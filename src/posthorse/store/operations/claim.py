@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 from posthorse.rules.fair_share import Head
 from posthorse.rules.job import Lane
-from posthorse.rules.requests import Request
+from posthorse.rules.requests import LEAVE, AskedOfRunner
 from posthorse.store.base import (
     Operation,
     QuerySteps,
@@ -76,7 +76,7 @@ SHARES = TypedQuery("shares", tuple[int, int, int])
 CLAIM = TypedQuery("claim", Claimed)
 CLAIM_TOGETHER = TypedQuery("claim_together", Claimed)
 GIVE_BACK = TypedQuery("give_back", tuple[int, int, int])
-ASKED_OF = TypedQuery("asked_of", tuple[str, Request])
+ASKED_OF = TypedQuery("asked_of", tuple[str, AskedOfRunner])
 
 
 @single_operation
@@ -225,4 +225,5 @@ def give_back(runner: str, claimed: Sequence[tuple[str, int]]) -> QuerySteps[Non
     if asked:
         yield query_rows("unask_runner", [(job,) for job, _ in asked])
     for job, action in asked:
-        yield from do_as_asked(job, action)
+        if action != LEAVE:  # it left already
+            yield from do_as_asked(job, action)

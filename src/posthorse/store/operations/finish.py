@@ -11,6 +11,7 @@ import msgspec
 from posthorse.rules.job import Lane, State
 from posthorse.rules.lifecycle import Transition
 from posthorse.rules.repeated_events import is_endless, times_in_a_row
+from posthorse.rules.requests import LEAVE
 from posthorse.rules.tallies import Happened
 from posthorse.store.base import (
     Operation,
@@ -33,7 +34,8 @@ from posthorse.store.operations.signals import listen
 from posthorse.store.operations.store_facts import now
 from posthorse.store.operations.tallies import tally_end
 from posthorse.store.operations.telling import NOTHING, Told
-from posthorse.store.operations.waiting import go_on_if_done
+from posthorse.store.operations.waiting import go_on_if_done, lock_family
+from posthorse.store.operations.width import make_room
 from posthorse.store.queries import Row
 
 
@@ -107,6 +109,9 @@ def settle_all(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
     Requests that users made meanwhile are honoured: a job that goes on elsewhere is paused or cancelled first, and a
     pause that was withdrawn does not happen.
     """
+    for each in settlements:
+        if each.transition.waits_for_room:  # joins are locked before jobs
+            yield from lock_family(each.attempt.job)
     ended = yield from _end_attempts(settlements)
     going_on: list[Settlement] = []
     refused: list[Settlement] = []
@@ -122,13 +127,18 @@ def settle_all(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
         asked = dict((yield from UNASK_RUNNER([(each.attempt.job,) for each in going_on])))
         for each in going_on:
             job = each.attempt.job
-            if job in asked:
-                yield from do_as_asked(job, asked[job])
+            request = asked.get(job)
+            if request is not None and request != LEAVE:
+                yield from do_as_asked(job, request)
             elif each.transition.state is State.PAUSED:
                 yield from do_as_asked(job, "resume")
     for each in going_on:
         if each.transition.phase is not None:  # the last of its children may have ended before it
             yield from go_on_if_done(each.attempt.job)
+        elif each.transition.waits_for_room:  # the last of those that run may have left before it
+            parent = (yield from lock_family(each.attempt.job)).parent
+            if parent is not None:
+                yield from make_room(parent)
     return (yield from _unless_settled_before(refused)) if refused else set()
 
 

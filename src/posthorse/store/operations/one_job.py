@@ -7,7 +7,7 @@ from typing import NamedTuple
 from posthorse import ids
 from posthorse.clock import moment
 from posthorse.errors import JobForgotten, JobNotFound
-from posthorse.rules.requests import Request
+from posthorse.rules.requests import AskedOfRunner
 from posthorse.store.base import QuerySteps, TypedQuery, single_operation
 from posthorse.store.operations.store_facts import FACT
 
@@ -37,7 +37,7 @@ HELD_LEASE = TypedQuery("held_lease", tuple[int, str])
 WITHDRAW = TypedQuery("withdraw", tuple[int])
 OWNER_STATE = TypedQuery("owner_state", tuple[str, str, int])
 IDENTITY_OF = TypedQuery("identity_of", tuple[str | None, str, str, str | None, int])
-UNASK_RUNNER = TypedQuery("unask_runner", tuple[str, Request])
+UNASK_RUNNER = TypedQuery("unask_runner", tuple[str, AskedOfRunner])
 ARGUMENTS = TypedQuery("arguments", tuple[str])
 
 

@@ -12,6 +12,7 @@ from posthorse.rules.job import State
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation, query_rows
 from posthorse.store.operations.awaited import NotedEnd, note, noted_in
 from posthorse.store.operations.waiting import NOTHING, come_back, count, move_on, open_again, parents_of, skip
+from posthorse.store.operations.width import make_room
 
 NOTES_AT_ONCE = 10
 EDGES_AT_ONCE = 1_000
@@ -67,6 +68,9 @@ def _count(noted: Sequence[NotedEnd], met: Sequence[str], barred: Sequence[tuple
         joins = yield from count(dict.fromkeys(joins, NOTHING))
     asked = {job: join.asked for job, join in joins.items() if join.asked is not None}
     yield from move_on([*joins.values()], parents, asked)
+    for join in joins.values():
+        if join.width is not None and join.open:
+            yield from make_room(join)
 
 
 def _job_states(noted: Sequence[NotedEnd]) -> list[tuple[str, str]]:

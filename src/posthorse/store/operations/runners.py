@@ -51,7 +51,8 @@ class NextDue(NamedTuple):
     job, gate: microseconds until the next scheduled job is due, and until the next gate has a token for held jobs;
     negative if late, None if there is none.
     has_held: whether any job is held before a gate. has_ends: whether ends are noted that are not counted.
-    has_steered: whether something is done to the children of a parent.
+    has_steered: whether something is done to the children of a parent. has_narrow: whether only some parts of a job may
+    run at once.
     """
 
     job: int | None
@@ -61,6 +62,7 @@ class NextDue(NamedTuple):
     """The store's clock."""
     has_ends: bool = False
     has_steered: bool = False
+    has_narrow: bool = False
 
 
 class Beat(NamedTuple):
@@ -118,7 +120,7 @@ LEASES_OF = TypedQuery("leases_of", Lease)
 ORPHANS = TypedQuery("orphans", Lease)
 RESCUE_EXPIRED = TypedQuery("rescue_expired", tuple[str, str, str, int])
 PROMOTE = TypedQuery("promote", tuple[str, int])
-NEXT_DUE = TypedQuery("next_due", tuple[int | None, int | None, int, int, int, int])
+NEXT_DUE = TypedQuery("next_due", tuple[int | None, int | None, int, int, int, int, int])
 TAKE_LEADERSHIP = TypedQuery("take_leadership", tuple[str])
 
 
@@ -234,8 +236,8 @@ def enter_lanes(limit: int) -> QuerySteps[int]:
 @single_operation
 def next_due() -> QuerySteps[NextDue]:
     """Return when something that waits is due."""
-    [(job, gate, held, now, noted, steered)] = yield from NEXT_DUE()
-    return NextDue(job, gate, bool(held), now, bool(noted), bool(steered))
+    [(job, gate, held, now, noted, steered, narrow)] = yield from NEXT_DUE()
+    return NextDue(job, gate, bool(held), now, bool(noted), bool(steered), bool(narrow))
 
 
 @creating_no_work

@@ -789,14 +789,16 @@ DELETE FROM @duties WHERE name = :name AND holder = :holder
 
 -- ## next_due
 -- Return when the next scheduled job and the next gate are due, in microseconds from now; whether any job is held
--- before a gate; the store's clock; whether ends are noted that are not counted; and whether families are steered.
+-- before a gate; the store's clock; whether ends are noted that are not counted; whether families are steered; and
+-- whether only some parts of a job may run at once.
 SELECT
     (SELECT due_at - :now FROM @parked WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
     (SELECT due_at - :now FROM @gates WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
     (SELECT count(*) FROM (SELECT 1 FROM @parked WHERE gate IS NOT NULL LIMIT 1) AS held),
     :now,
     (SELECT count(*) FROM (SELECT 1 FROM @ends LIMIT 1) AS noted),
-    (SELECT count(*) FROM (SELECT 1 FROM @joins WHERE walked IS NOT NULL LIMIT 1) AS walks)
+    (SELECT count(*) FROM (SELECT 1 FROM @joins WHERE walked IS NOT NULL LIMIT 1) AS walks),
+    (SELECT count(*) FROM (SELECT 1 FROM @joins WHERE width IS NOT NULL AND open > 0 LIMIT 1) AS narrow)
 
 -- ── a clock that was set back ──────────────────────────────────────────────────────────────────────
 
@@ -1109,6 +1111,35 @@ SELECT j.id AS job, CASE WHEN l.job IS NULL THEN 0 ELSE 1 END AS is_running, k.d
 FROM @jobs j LEFT JOIN @leases l ON l.job = j.id LEFT JOIN @checkpoints k ON k.job = j.id
 WHERE j.parent = :parent AND j.state NOT IN ('completed', 'failed', 'cancelled')
 ORDER BY j.id
+
+-- ## set_width
+-- Write how many parts of a job may run at once; also before it is cut.
+INSERT INTO @joins (job, width) VALUES (:job, CAST(:width AS integer))
+ON CONFLICT (job) DO UPDATE SET width = excluded.width
+
+-- ## parts_at_work
+-- Return the parts of a job that are neither over nor paused: whether each waits for room, and whether it runs.
+SELECT j.id AS job,
+    CASE WHEN l.job IS NULL AND j.state = 'blocked' AND j.reason = :reason THEN 1 ELSE 0 END AS is_held,
+    CASE WHEN l.job IS NULL THEN 0 ELSE 1 END AS is_running
+FROM @jobs j LEFT JOIN @leases l ON l.job = j.id
+WHERE j.parent = :parent AND j.state NOT IN ('completed', 'failed', 'cancelled', 'paused')
+ORDER BY j.id
+
+-- ## is_crowded
+-- Return a row if as many other parts of the same job as may run at once have a lease.
+SELECT 1 FROM @joins k
+WHERE k.job = (SELECT parent FROM @jobs WHERE id = :job) AND k.width IS NOT NULL AND k.width <= (
+    SELECT count(*) FROM @jobs j JOIN @leases l ON l.job = j.id WHERE j.parent = k.job AND j.id <> :job)
+
+-- ## narrow_families
+-- Return jobs of which only some parts may run at once, as long as parts are not over.
+SELECT job FROM @joins WHERE width IS NOT NULL AND open > 0 ORDER BY job LIMIT :limit
+
+-- ## ask_to_leave
+-- Ask the runner of a job to let others have its place, unless something else is requested of it.
+INSERT INTO @controls (job, runner, action, at) SELECT job, runner, 'yield', :now FROM @leases WHERE job = :job
+ON CONFLICT (job) DO NOTHING
 
 -- ## results_of_parts
 -- Return how parts of a job ended, in the order in which they were made.

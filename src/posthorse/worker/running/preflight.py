@@ -1,7 +1,7 @@
 """Preflight: the last check before a job starts, for the jobs that need one.
 
-It checks that the job has not expired, and fetches arguments that are too long to be claimed along, and the results of
-earlier jobs that it takes.
+It checks that the job has not expired, and that not as many parts of its job run as may at once. It fetches arguments
+that are too long to be claimed along, and the results of earlier jobs that it takes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from posthorse.errors import StoreError
 from posthorse.rules.outcomes import Expired, Lost, Outcome, Stopped
 from posthorse.rules.packing import Packing
 from posthorse.store.operations.read import arguments, lateness
+from posthorse.store.operations.width import is_crowded
 from posthorse.store.store import Store
 from posthorse.worker.running.running_job import RunningJob
 
@@ -24,6 +25,8 @@ async def preflight_check(store: Store, running: RunningJob, packing: Packing) -
     try:
         if limit is not None and await _is_late(store, job, limit):
             return Expired()
+        if running.options.is_part and await store.aread(is_crowded(job)):
+            return Stopped("room")
         if running.claimed.arguments is None:
             found = await store.aread(arguments(job))
             if found is None:

@@ -123,7 +123,13 @@ class RunningJob:
     @property
     def asks_first(self) -> bool:
         """True if the store must be read before the job starts: see `preflight`."""
-        return self.claimed.arguments is None or self.options.flow is not None or self.expires is not None
+        options = self.options
+        return (
+            self.claimed.arguments is None
+            or options.flow is not None
+            or options.part is not None
+            or self.expires is not None
+        )
 
     @property
     def inputs(self) -> Mapping[str, str | list[str]] | None:
