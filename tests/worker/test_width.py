@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import posthorse as ph
 from posthorse.errors import InvalidOption, InvalidTransition, JobNotFound
 from posthorse.maintenance.chores.joins import MakeRooms
+from posthorse.rules.tuning import DEFAULTS
+from posthorse.store.operations.runners import next_due
 from posthorse.store.operations.width import make_rooms
 from tests.waiting import until
 
@@ -111,6 +114,18 @@ def test_a_width_that_is_set_before_the_job_is_cut_holds_from_the_first_part_on(
     assert 1 <= shop.most <= 2
 
 
+def test_an_end_lets_the_next_part_go_on(sqlite_url: str) -> None:
+    app = ph.Posthorse(sqlite_url, tuning=replace(DEFAULTS, gates_interval=600.0))  # the sweep does not look
+    shop = Shop(app)
+    shop.may_end.set()
+    with app.worker(concurrency=8):
+        job = shop.work.enqueue()
+        job.parts(1)
+        assert job.result(timeout=30) == 6_000
+    assert shop.most == 1
+    app.close()
+
+
 def test_parts_that_are_paused_and_resumed_keep_to_it(app: ph.Posthorse, shop: Shop) -> None:
     job = shop.begin()
     shop.narrow(job, 2)
@@ -147,8 +162,6 @@ def test_a_part_takes_the_place_of_one_that_was_paused(app: ph.Posthorse, shop: 
 
 
 def test_the_sweep_looks_only_while_some_job_is_narrow(app: ph.Posthorse, shop: Shop) -> None:
-    from posthorse.store.operations.runners import next_due
-
     chore = MakeRooms(app.store)
     job = shop.begin()
     assert not app.store.read(next_due()).has_narrow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from posthorse.maintenance.chores.base import Chore, Throttle
+from posthorse.maintenance.chores.base import Chore, ChorePace
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.store.operations.families_steered import steer_families
 from posthorse.store.operations.releasing import release
@@ -60,7 +60,7 @@ class MakeRooms(Chore):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._throttle = Throttle()
+        self._throttle = ChorePace()
 
     def due_in(self, look: NextDue | None) -> float:
         if look is None or not look.has_narrow:
