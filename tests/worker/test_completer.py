@@ -13,14 +13,13 @@ import pytest
 import posthorse as ph
 from posthorse.clock import monotonic
 from posthorse.errors import StoreUnreachable
-from posthorse.rules.outcomes import Outcome
 from posthorse.store.base import Operation
 from posthorse.store.operations.read import workers
 from posthorse.store.operations.runners import retire
 from posthorse.store.store import Store
 from posthorse.worker.running import completer
-from posthorse.worker.running.completer import Completer
-from posthorse.worker.running.running_job import RunningJob
+from posthorse.worker.running.deciding import Decided
+from posthorse.worker.running.settler import Settler
 from tests.waiting import until
 
 Arun = Callable[[Store, Operation[object]], Awaitable[object]]
@@ -43,10 +42,10 @@ def test_an_attempt_that_was_lost_writes_nothing_of_how_it_ended(
     began, go = threading.Event(), threading.Event()
     settled: list[object] = []
 
-    async def settle(self: Completer, running: RunningJob, outcome: Outcome) -> None:
-        settled.append(outcome)
+    def put(self: Settler, decided: Decided) -> None:
+        settled.append(decided.outcome)
 
-    monkeypatch.setattr(Completer, "settle", settle)
+    monkeypatch.setattr(Settler, "put", put)
 
     @brief.job(max_attempts=1)
     async def work() -> None:

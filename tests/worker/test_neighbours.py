@@ -109,7 +109,7 @@ def test_an_outcome_that_the_store_refuses_costs_no_other_job_anything(
         is_chosen = found.error is not None and found.error.message == "odd"
         return msgspec.structs.replace(found, reason="half of a \ud800") if is_chosen else found
 
-    monkeypatch.setattr("posthorse.worker.running.completer.decide", with_half_a_character)
+    monkeypatch.setattr("posthorse.worker.running.deciding.decide", with_half_a_character)
     may_end = threading.Event()
 
     @app.job

@@ -118,6 +118,8 @@ def verdict_on(
     In a group, one error that gives up is enough, and then one that must not be retried; the longest requested wait
     applies. Whatever `backoff` raises, propagates.
     """
+    if backoff is None and retry_on is None and not give_up_on and not isinstance(error, _DECISIVE):
+        return UNDECIDED  # as most errors are
     parts = leaves(error)
     for part in parts:
         if isinstance(part, GiveUp):
@@ -131,6 +133,12 @@ def verdict_on(
     if backoff is None:
         return Verdict()
     return Verdict(wait=microseconds(as_timedelta(backoff(attempt, only_error_of(error)), name="what backoff gave")))
+
+
+_DECISIVE = (BaseExceptionGroup, Steering, UsageError)
+"""Errors that may decide by themselves what follows."""
+
+UNDECIDED = Verdict()
 
 
 def _why_not_again(

@@ -12,46 +12,41 @@ import logging
 import math
 import random
 from bisect import bisect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import accumulate
 from typing import TypeVar, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from posthorse.clock import monotonic
 from posthorse.errors import OutcomeUnknown, StoreUnreachable
 from posthorse.failpoints import failpoint
 from posthorse.rules.durations import lasted
-from posthorse.rules.error_groups import group_of
 from posthorse.rules.events import Ending
-from posthorse.rules.gates import budget_of
 from posthorse.rules.job import State
-from posthorse.rules.lifecycle import Transition, decide
-from posthorse.rules.outcomes import Outcome, Raised, Returned, Skipped, Snoozed, Split, Stopped, Unfit, Waits
+from posthorse.rules.lifecycle import Spent, Transition
+from posthorse.rules.outcomes import Outcome, Raised, Returned, Stopped, Unfit
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.settings import Settings
-from posthorse.rules.slice_size import is_timeout
 from posthorse.rules.tallies import what_happened
-from posthorse.store.operations.budgets import settle_within_budget
 from posthorse.store.operations.claim import give_back
-from posthorse.store.operations.fence import Fence
-from posthorse.store.operations.finish import Completion, Settlement, complete, unfit_in_a_row
+from posthorse.store.operations.finish import Completion, complete, unfit_in_a_row
 from posthorse.store.operations.gates import let_through
 from posthorse.store.operations.job_logs import LogChanges, after_logs, write_logs
-from posthorse.store.operations.parts import split_job
 from posthorse.store.operations.runners import Runner
 from posthorse.store.operations.telling import NOTHING
 from posthorse.store.store import Store
 from posthorse.worker.base.trial_write import takes_writes
+from posthorse.worker.running.deciding import Decided, Deciding
 from posthorse.worker.running.end_lines import EndLines, log_failure
 from posthorse.worker.running.ended_jobs import EndedJobs
 from posthorse.worker.running.job_logs import NO_LOGS, JobLogs
-from posthorse.worker.running.parts import parts_of_attempt
 from posthorse.worker.running.releaser import Releaser
 from posthorse.worker.running.running_job import RunningJob
 from posthorse.worker.running.settler import Settler, unstorable
 from posthorse.worker.running.spending import Spending
-from posthorse.worker.running.stopped_programs import was_caused_by_stop
+from posthorse.worker.running.stopped_programs import may_be_caused_by_stop, was_caused_by_stop
 from posthorse.worker.running.tallying import Tallying
 from posthorse.worker.running.telling import Telling
 
@@ -105,10 +100,12 @@ class Completer:
         self._weight = 0
         """Total length of the waiting results, in characters."""
         self._under_way: list[ReturnedJob] = []
-        self._settler = Settler(store, self._insist)
-        self._spending = Spending(store, settings, runner.id, self._insist)
+        self._spending = Spending(store, settings, runner.id, self.insist)
+        self._deciding = Deciding(store, runner, self._spending, packing)
+        self._settler = Settler(store, runner.id, self)
+        self._looking_up: dict[asyncio.Task[None], str] = {}
+        """The job of each outcome for which something must be looked up or waited for."""
         self._releaser = Releaser(store)
-        self._settling: dict[asyncio.Task[None], str] = {}
         self._has_some = asyncio.Event()
         self._is_closing = False
 
@@ -120,13 +117,13 @@ class Completer:
     @property
     def left(self) -> int:
         """How many outcomes are not written yet."""
-        return len(self._completions) + len(self._under_way) + len(self._settling)
+        return len(self._completions) + len(self._under_way) + len(self._looking_up) + self._settler.left
 
     @property
     def jobs(self) -> set[str]:
         """Ids of the jobs whose outcomes are not written yet."""
         completed = {each.running.claimed.job for each in (*self._completions, *self._under_way)}
-        return completed | set(self._settling.values())
+        return completed | set(self._looking_up.values()) | self._settler.jobs
 
     def put(self, running: RunningJob, outcome: Outcome) -> None:
         """Take the outcome of a job, to be written soon."""
@@ -139,9 +136,13 @@ class Completer:
             self._weight += len(outcome.result)
             self._has_some.set()
         elif running.stop.request != "lost":
-            task = asyncio.get_running_loop().create_task(self.settle(running, outcome))
-            self._settling[task] = running.claimed.job
-            task.add_done_callback(self._settling.pop)
+            spent = self._known(running, outcome)
+            if spent is not None:
+                self._decide(running, outcome, spent)
+            else:
+                task = asyncio.get_running_loop().create_task(self.settle(running, outcome))
+                self._looking_up[task] = running.claimed.job
+                task.add_done_callback(self._looking_up.pop)
 
     async def run(self) -> None:
         """Write outcomes until `close` is called, then the ones that are left."""
@@ -150,105 +151,116 @@ class Completer:
             self._has_some.clear()
             self._begin_batch()
             if self._under_way:
-                await self._complete(self._under_way, await self._logged([each.running for each in self._under_way]))
+                await self._complete(self._under_way, await self.logged([each.running for each in self._under_way]))
                 self._under_way = []
                 self._ended.wake()
         await self._releaser.close()
 
     async def close(self) -> None:
         """Wait for the outcomes that are being written one by one, then let `run` end."""
-        while self._settling:
-            await asyncio.wait(tuple(self._settling))  # gather may not yield if all are done
+        while self._looking_up:
+            await asyncio.wait(tuple(self._looking_up))  # gather may not yield if all are done
+        await self._settler.becomes_idle()
         self._is_closing = True
         self._has_some.set()
 
     async def settle(self, running: RunningJob, outcome: Outcome) -> None:
-        """Decide what follows from an outcome, and write it. If the store cannot take it, write that as an error."""
-        logs = await self._logged([running])
+        """Decide what follows from an outcome, after all looks that this takes, and write it."""
         try:
-            await self._settle(running, outcome, logs)
+            spent = self._known(running, outcome)
+            if spent is None:
+                outcome, spent = await self._look_up(running, outcome)
         except Exception as error:
-            log.exception("%s: how it ended cannot be stored; it ends with that error", running.label)
-            try:
-                await self._settle(running, unstorable(outcome, error))
-            except Exception:
-                log.exception("gave up writing to the store; the jobs concerned run again elsewhere")
-                self.has_given_up = True
+            outcome, spent = self._instead(running, outcome, error)
+        self._decide(running, outcome, spent)
+        await self._settler.becomes_idle()
 
-    async def _settle(self, running: RunningJob, outcome: Outcome, logs: LogChanges = NO_LOGS) -> None:
-        claimed = running.claimed
+    # ── deciding ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _known(self, running: RunningJob, outcome: Outcome) -> Spent | None:
+        """Return what the job has spent; None if something must be looked up or waited for first."""
+        if isinstance(outcome, Unfit):
+            return None
+        if not isinstance(outcome, Raised):
+            return self._spending.known(running, has_failed=False)
+        if running.stop.request in (None, "shutdown") and self._may_be_caused_by_stop(outcome):
+            return None
+        return self._spending.known(running, has_failed=True)
+
+    def _may_be_caused_by_stop(self, outcome: Raised) -> bool:
+        return self.ends_at < math.inf or may_be_caused_by_stop(outcome, patience=self._tuning.signal_patience)
+
+    async def _look_up(self, running: RunningJob, outcome: Outcome) -> tuple[Outcome, Spent]:
+        """Return what the outcome turns out to be, and what the job has spent."""
         if isinstance(outcome, Raised) and running.stop.request in (None, "shutdown"):
             by_stop = await was_caused_by_stop(
                 outcome, lambda: self.ends_at < math.inf, patience=self._tuning.signal_patience
             )
             outcome = Stopped("shutdown") if by_stop else outcome
-        spent = await self._spending.spent(running)
-        if isinstance(outcome, Raised):
-            spent = msgspec.structs.replace(spent, forgiven=await self._spending.forgiven(running))
-        if isinstance(outcome, Unfit):
-            before = await self._insist(lambda: self._store.aread(unfit_in_a_row(claimed.job))) or 0
-            outcome = Unfit(outcome.detail, 1 + before)
-        transition = decide(spent, outcome, self._spending.policy(running), chance=random.random())
-        seconds = running.seconds = monotonic() - running.began
-        evidence = {"worker": self._runner.worker, "pid": self._runner.pid, "seconds": round(seconds, 3)}
-        stored, group = transition, None
-        if (error := transition.error) is not None:
-            texts = self._packing.of(claimed.job, running.options.tenant)
-            packed = texts.pack_error(error)
-            group = group_of(running.lane.kind, error, is_secret=texts.is_on)
-            evidence |= msgspec.to_builtins(packed)
-            if packed is not error:
-                stored = msgspec.structs.replace(transition, error=packed)
-                if is_timeout(msgspec.to_builtins(error)):
-                    evidence["is_timeout"] = True
-        if transition.state is State.FAILED and transition.reason is not None:
-            evidence["detail"] = transition.reason
-        elif isinstance(outcome, Snoozed | Waits | Skipped):
-            evidence["detail"] = outcome.reason
         elif isinstance(outcome, Unfit):
-            evidence["detail"] = outcome.detail
-        elif isinstance(outcome, Stopped) and outcome.request in ("yield", "window"):
-            evidence["detail"] = transition.reason or outcome.request
-        detail = msgspec.json.encode(evidence).decode()
-        if self._store.watched.started and not running.is_told:
-            await self._telling.tell_of([running])
-        attempt = Fence(claimed.job, claimed.epoch, self._runner.id)
-        failpoint("before_settle")
-        number = claimed.lane if transition.solo == running.lane.solo else None
-        cause = group.fingerprint if group is not None and transition.state is State.FAILED else None
-        settlement = Settlement(attempt, stored, running.lane, detail, number, cause)
-        if isinstance(outcome, Split):
-            splitting = split_job(
-                settlement,
-                parts_of_attempt(running, outcome, self._packing),
-                packing=self._packing,
-                told=self._store.watched.submitted,
-            )
-            applied = await self._insist(lambda: self._store.arun(after_logs(self._runner.id, logs, splitting)))
-        elif transition.event == "attempt_failed" and (rate := running.queue.retry_budget) is not None:
-            within = settle_within_budget(settlement, budget_of(rate, running.lane.queue))
-            settling = after_logs(self._runner.id, logs, within)
-            applied = await self._insist(lambda: self._store.arun(settling))
-        else:
-            applied = await self._settler.settle(settlement, logs)
-        failpoint("after_settle")
-        if running.gates is not None:
-            await self._leave([running.gates])
+            before = await self.insist(lambda: self._store.aread(unfit_in_a_row(running.claimed.job))) or 0
+            outcome = Unfit(outcome.detail, 1 + before)
+        has_failed = isinstance(outcome, Raised)
+        known = self._spending.known(running, has_failed=has_failed)
+        return outcome, known or await self._spending.look_up(running, has_failed=has_failed)
+
+    def _decide(self, running: RunningJob, outcome: Outcome, spent: Spent) -> None:
+        """Decide what follows, to be written soon. If that fails, the job ends with the error."""
+        try:
+            decided = self._deciding.decide(running, outcome, spent)
+        except Exception as error:
+            decided = self._deciding.decide(running, *self._instead(running, outcome, error))
+        self._settler.put(decided)
+
+    def _instead(self, running: RunningJob, outcome: Outcome, error: Exception) -> tuple[Outcome, Spent]:
+        """Return what to decide about instead of an outcome that cannot be stored, because of this error."""
+        log.error("%s: how it ended cannot be stored; it ends with that error", running.label, exc_info=error)
+        claimed = running.claimed
+        return unstorable(outcome, error), Spent(claimed.errors, claimed.crashes, claimed.interruptions)
+
+    # ── what the settler needs ───────────────────────────────────────────────────────────────────────
+
+    def decide_instead(self, decided: Decided, error: Exception) -> Decided | None:
+        """Return what to write instead of what the store cannot take; None if that was tried before."""
+        if decided.is_instead:
+            self.give_up(error)
+            return None
+        instead = self._deciding.decide(decided.running, *self._instead(decided.running, decided.outcome, error))
+        return replace(instead, is_instead=True)
+
+    def give_up(self, error: Exception) -> None:
+        """Note that the store has a lease that this runner will not end."""
+        log.error("gave up writing to the store; the jobs concerned run again elsewhere", exc_info=error)
+        self.has_given_up = True
+
+    async def announce(self, ended: Sequence[Decided]) -> None:
+        """Tell the stream that attempts began whose ends are about to be told, if it was not told before."""
+        if self._store.watched.started:
+            await self._telling.tell_of([each.running for each in ended])
+
+    async def conclude(self, ended: Sequence[Decided], refused: Collection[str] | None) -> None:
+        """Count, tell and log ends that were written; let others through the gates of their jobs."""
+        await self._leave([each.running.gates for each in ended if each.running.gates is not None])
+        for each in ended:
+            if refused is None or each.running.claimed.job in refused:
+                log.warning(TAKEN_OVER, each.running.label)
+            else:
+                self._tell(each)
+
+    def _tell(self, ended: Decided) -> None:
+        running, outcome, transition = ended.running, ended.outcome, ended.transition
         how = cast("Ending", type(outcome).__name__.lower())
-        if applied:
-            self._tallying.ended((running,), what_happened(how, transition.state))
-            if group is not None:
-                self._tallying.failed(claimed.job, group)
-        if applied and self._emitter.ended:
-            self._emitter.emit(running.ended(self._runner.id, how, transition.state, seconds, transition.error))
-        if not applied:
-            log.warning(TAKEN_OVER, running.label)
-        elif transition.error is not None:
-            log_failure(running, transition, seconds)
+        self._tallying.ended((running,), what_happened(how, transition.state))
+        if ended.group is not None:
+            self._tallying.failed(running.claimed.job, ended.group)
+        if self._emitter.ended:
+            self._emitter.emit(running.ended(self._runner.id, how, transition.state, running.seconds, transition.error))
+        if transition.error is not None:
+            log_failure(running, transition, running.seconds)
         elif isinstance(outcome, Unfit):
             self._tell_of_misfit(running, transition)
         elif not isinstance(outcome, Stopped):
-            log.info("%s: %s, after %s", running.label, transition.reason, lasted(seconds))
+            log.info("%s: %s, after %s", running.label, transition.reason, lasted(running.seconds))
 
     def _tell_of_misfit(self, running: RunningJob, transition: Transition) -> None:
         """Log a warning once for each kind: thousands of such jobs may be retried for days."""
@@ -263,7 +275,7 @@ class Completer:
         if unbegun:
             failpoint("before_give_back")
             try:
-                await self._insist(lambda: self._store.arun(give_back(self._runner.id, unbegun)))
+                await self.insist(lambda: self._store.arun(give_back(self._runner.id, unbegun)))
             except Exception:
                 log.exception("cannot give back jobs that were not begun; they run again elsewhere")
                 self.has_given_up = True
@@ -279,7 +291,7 @@ class Completer:
         if self._completions:
             self._has_some.set()
 
-    async def _logged(self, ended: Sequence[RunningJob]) -> LogChanges:
+    async def logged(self, ended: Sequence[RunningJob]) -> LogChanges:
         """Return what jobs that ended logged and is not written; that costs those that log nothing one comparison."""
         return NO_LOGS if self._logs is None or not self._logs.has_any else await self._logs.last_of(ended)
 
@@ -290,7 +302,7 @@ class Completer:
             told = self._telling.of_completed([each.running for each in batch])
         try:
             completing = after_logs(self._runner.id, logs, complete(self._runner.id, completions, told))
-            written = await self._insist(lambda: self._store.arun(completing))
+            written = await self.insist(lambda: self._store.arun(completing))
         except Exception as error:
             await self._complete_in_parts(batch, logs, error)
         else:
@@ -338,7 +350,7 @@ class Completer:
             log.warning("cannot let jobs through that waited for others: %s; the sweep will", error)
         self._ended.leave_gates()
 
-    async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
+    async def insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
         """Retry while the lease can still be valid; return None after that: this runner must then end.
 
         Raises the store's error if it refuses this write: it failed, another write succeeded, and it failed again.

@@ -1,23 +1,29 @@
 """The settler: writes together how attempts ended that wait at the same moment, by one operation.
 
-Each attempt gets its own answer. If the store cannot take what some of them left behind, each is written by itself.
+Each attempt gets its own answer. If the store cannot take what some of them left behind, each is written by itself, and
+what it cannot take is replaced by an error that it can take.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Protocol, TypeVar
 
+from posthorse.failpoints import failpoint
 from posthorse.rules.job import JobError
 from posthorse.rules.outcomes import Outcome, Raised, Returned
 from posthorse.rules.values.texts import message_of
-from posthorse.store.operations.finish import Settlement, settle_all
+from posthorse.store.operations.finish import settle_all
 from posthorse.store.operations.job_logs import LogChanges, after_logs
 from posthorse.store.store import Store
+from posthorse.worker.running.deciding import Decided
 from posthorse.worker.running.job_logs import NO_LOGS
+from posthorse.worker.running.running_job import RunningJob
 
 T = TypeVar("T")
+log = logging.getLogger("posthorse.worker")
 
 MAX_TOLD = 300
 """Characters of an error in the log and in `Unstorable`."""
@@ -35,83 +41,133 @@ def unstorable(outcome: Outcome, error: Exception) -> Outcome:
     return Raised(told, gives_up=f"{what} cannot be stored" if isinstance(outcome, Returned) else None)
 
 
-class Insist(Protocol):
-    """Repeat a call of the store for as long as the lease can be valid; None after that."""
+class Writing(Protocol):
+    """What the settler needs of the completer."""
 
-    def __call__(self, attempt: Callable[[], Awaitable[T]], /) -> Awaitable[T | None]: ...
+    def give_up(self, error: Exception, /) -> None:
+        """Note that the store has a lease that this runner will not end."""
+        ...
 
+    def insist(self, attempt: Callable[[], Awaitable[T]], /) -> Awaitable[T | None]:
+        """Repeat a call of the store for as long as the lease can be valid; None after that."""
+        ...
 
-class Unsettled(NamedTuple):
-    """An attempt to settle, and where its answer goes: whether it still had its lease, None if that is not known."""
+    def logged(self, ended: Sequence[RunningJob], /) -> Awaitable[LogChanges]:
+        """Return what jobs that ended logged and is not written."""
+        ...
 
-    settlement: Settlement
-    logs: LogChanges
-    answer: asyncio.Future[bool | None]
+    def decide_instead(self, decided: Decided, error: Exception, /) -> Decided | None:
+        """Return what to write instead of what the store cannot take; None if nothing is left to write."""
+        ...
+
+    def announce(self, ended: Sequence[Decided], /) -> Awaitable[None]:
+        """Tell of what comes before these ends, right before they are written."""
+        ...
+
+    def conclude(self, ended: Sequence[Decided], refused: Collection[str] | None, /) -> Awaitable[None]:
+        """Do what follows a commit. refused: jobs that had no lease; None if it is not known whether it happened."""
+        ...
 
 
 class Settler:
     """The settler of one runner. While one batch is being written, the next one gathers."""
 
-    def __init__(self, store: Store, insist: Insist) -> None:
+    def __init__(self, store: Store, runner: str, writing: Writing) -> None:
         self._store = store
-        self._insist = insist
-        self._waiting: list[Unsettled] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._runner = runner
+        self._writing = writing
+        self._waiting: list[Decided] = []
+        self._under_way: Sequence[Decided] = ()
+        self._task: asyncio.Task[None] | None = None
 
-    async def settle(self, settlement: Settlement, logs: LogChanges = NO_LOGS) -> bool | None:
-        """Settle an attempt, and write what it logged last; return whether it still had its lease, None if that was
-        given up.
+    @property
+    def left(self) -> int:
+        """How many attempts are not settled yet."""
+        return len(self._waiting) + len(self._under_way)
 
-        Raises what the store says of an attempt that it cannot take.
-        """
-        answer: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Unsettled(settlement, logs, answer))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        return await answer
+    @property
+    def jobs(self) -> set[str]:
+        """Ids of the jobs whose attempts are not settled yet."""
+        return {each.running.claimed.job for each in (*self._waiting, *self._under_way)}
+
+    def put(self, decided: Decided) -> None:
+        """Take an attempt, to be settled soon."""
+        self._waiting.append(decided)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def becomes_idle(self) -> None:
+        """Wait until all are settled."""
+        while self._task is not None:
+            await asyncio.wait((self._task,))
 
     async def _write(self) -> None:
         try:
             while self._waiting:
-                await self._write_batch(self._take())
-        finally:
-            self._writing = None
-
-    def _take(self) -> Sequence[Unsettled]:
-        """Take out a batch. A job that came back here and ended again is in the next one."""
-        batch = {each.settlement.attempt.job: each for each in reversed(self._waiting[:MAX_TOGETHER])}
-        taken = set(map(id, batch.values()))
-        self._waiting = [each for each in self._waiting if id(each) not in taken]
-        return [*reversed(batch.values())]
-
-    async def _write_batch(self, batch: Sequence[Unsettled]) -> None:
-        settlements = [each.settlement for each in batch]
-        settling = after_logs(settlements[0].attempt.runner, _logs_of(batch), settle_all(settlements))
-        try:
-            refused = await self._insist(lambda: self._store.arun(settling))
+                self._under_way = self._take()
+                logs = await self._writing.logged([each.running for each in self._under_way])
+                for batch in _batches(self._under_way):
+                    await self._write_batch(batch, logs)
+                self._under_way = ()
         except Exception as error:
-            if len(batch) == 1:
-                _tell(batch[0], error)
+            self._writing.give_up(error)
+        finally:
+            self._task, self._under_way = None, ()
+
+    def _take(self) -> Sequence[Decided]:
+        """Take out some. A job that came back here and ended again is among the next."""
+        taken: dict[str, Decided] = {}
+        later: list[Decided] = []
+        for each in self._waiting:
+            job = each.running.claimed.job
+            if job in taken or len(taken) == MAX_TOGETHER:
+                later.append(each)
             else:
-                for each in batch:
-                    await self._write_batch([each])
+                taken[job] = each
+        self._waiting = later
+        return [*taken.values()]
+
+    async def _write_batch(self, batch: Sequence[Decided], logs: LogChanges) -> None:
+        """Settle attempts by one operation; if that fails, each by its own."""
+        await self._writing.announce(batch)
+        failpoint("before_settle")
+        try:
+            refused = await self._writing.insist(lambda: self._settle(batch, logs))
+        except Exception as error:
+            await self._write_each(batch, logs, error)
         else:
+            failpoint("after_settle")
+            await self._writing.conclude(batch, refused)
+
+    async def _write_each(self, batch: Sequence[Decided], logs: LogChanges, error: Exception) -> None:
+        if len(batch) > 1:
             for each in batch:
-                _tell(each, None if refused is None else each.settlement.attempt.job not in refused)
+                await self._write_batch([each], logs)
+        elif (instead := self._writing.decide_instead(batch[0], error)) is not None:
+            await self._write_batch([instead], NO_LOGS)
+
+    async def _settle(self, batch: Sequence[Decided], logs: LogChanges) -> Collection[str]:
+        """Return the jobs of attempts that had no lease any more."""
+        logs = _logs_of(batch, logs)
+        alone = batch[0].alone
+        if alone is None:
+            settling = settle_all([each.settlement for each in batch])
+            return await self._store.arun(after_logs(self._runner, logs, settling))
+        had_lease = await self._store.arun(after_logs(self._runner, logs, alone))
+        return () if had_lease else (batch[0].running.claimed.job,)
 
 
-def _logs_of(batch: Sequence[Unsettled]) -> LogChanges:
-    with_some = [each.logs for each in batch if each.logs is not NO_LOGS]
-    if not with_some:
-        return NO_LOGS
-    pieces = [piece for logs in with_some for piece in logs.pieces]
-    return LogChanges(pieces, [piece for logs in with_some for piece in logs.dropped])
+def _batches(taken: Sequence[Decided]) -> Sequence[Sequence[Decided]]:
+    """Return those that are settled together, and each of the others alone."""
+    together = [each for each in taken if each.alone is None]
+    alone = [[each] for each in taken if each.alone is not None]
+    return [together, *alone] if together else alone
 
 
-def _tell(waiting: Unsettled, answer: bool | Exception | None) -> None:
-    if waiting.answer.done():
-        return  # it was cancelled
-    if isinstance(answer, Exception):
-        waiting.answer.set_exception(answer)
-    else:
-        waiting.answer.set_result(answer)
+def _logs_of(batch: Sequence[Decided], logs: LogChanges) -> LogChanges:
+    if logs is NO_LOGS:
+        return logs
+    jobs = {each.running.claimed.job for each in batch}
+    return LogChanges(
+        [piece for piece in logs.pieces if piece.job in jobs], [piece for piece in logs.dropped if piece.job in jobs]
+    )

@@ -31,6 +31,13 @@ _BY_PROGRAM = ("died with <Signals.SIG", "returned non-zero exit status 1")
 """How those words begin. Most errors have neither, and this search takes a fraction of the time."""
 
 
+def may_be_caused_by_stop(outcome: Raised, *, patience: float) -> bool:
+    """Return False if it is known already that the stop of this worker is not the cause, as of most errors."""
+    if outcome.gives_up is not None or outcome.wait is not None:
+        return False
+    return seconds_since_signal() < patience or tells_of_signal(outcome.error) or _has_had_programs()
+
+
 async def was_caused_by_stop(outcome: Raised, is_stopping: Callable[[], bool], *, patience: float) -> bool:
     """Return whether a job failed because this worker is being stopped, as far as that can be known.
 
