@@ -58,7 +58,7 @@ class Settlement(NamedTuple):
 
 class EndedLease(NamedTuple):
     """A lease that this transaction ended: the version that its job will have, how long it was held, in microseconds,
-    and the lane that its job has now.
+    the lane that its job has now, and whether anything watches the stream.
     """
 
     job: str
@@ -66,6 +66,7 @@ class EndedLease(NamedTuple):
     claimed_at: int
     took: int
     lane: int
+    is_watched: int
 
 
 class Completion(NamedTuple):
@@ -182,11 +183,11 @@ def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
     joined = [(lease.job, each.transition.phase) for each, _, lease in ended if each.transition.phase is not None]
     if joined:  # locks joins, which come before jobs
         yield query_rows("set_phases", sorted(joined))
-    yield from ends.settle(
-        [_row(each, number, lease) for each, number, lease in ended],
-        {each.attempt.job: each.transition.state for each, *_ in ended},
-    )
-    for each, number, lease in ended:
+    rows = [_row(each, number, lease) for each, number, lease in ended]
+    if leases[0].is_watched and (told := [(row[_JOB], row[_VERSION], row[_EVENT]) for row in rows if row[_EVENT]]):
+        yield query_rows("tell_ends", told)
+    yield from ends.settle(rows, {each.attempt.job: each.transition.state for each, *_ in ended})
+    for (each, number, lease), row in zip(ended, rows, strict=True):
         if number != lease.lane:
             yield query("change_lane", job=lease.job, lane=number)
         if each.transition.state is State.PENDING:
@@ -195,7 +196,7 @@ def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
             yield from listen(lease.job, each.attempt.epoch, topic, each.transition.until)
         elif (until := each.transition.until) is not None:
             yield query("sleep_until", job=lease.job, moment=until)
-        if not _is_recorded(each):
+        if not row[_EVENT]:
             whole = yield from _complete_evidence(each.attempt, each.evidence, lease.took)
             yield from record(lease.job, lease.version, each.transition.event, whole)
     return set(found)
@@ -236,6 +237,10 @@ def _row(settlement: Settlement, lane: int, lease: EndedLease) -> Row:
         transition.event if _is_recorded(settlement) else "",
         evidence or "",
     )
+
+
+_JOB, _VERSION, _EVENT = 0, 2, 16
+"""Places in such a row. The event is empty if it is not recorded by the statement itself."""
 
 
 def _is_recorded(settlement: Settlement) -> bool:

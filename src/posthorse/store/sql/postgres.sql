@@ -396,7 +396,8 @@ SELECT (SELECT count(*) FROM ended), count(*), :now, count(*) FILTER (WHERE awai
 
 -- ## end_leases
 -- End leases of one runner; return of each the job, the version that it will have, when it was claimed, for how long the
--- lease was held, and the lane of the job. No row: another process ended the lease. While it is leased, only its holder writes the job.
+-- lease was held, the lane of the job, and whether anything watches the stream. No row: another process ended the lease.
+-- While it is leased, only its holder writes the job.
 -- pairs: job uuid, epoch int
 WITH ending AS MATERIALIZED (
     SELECT l.place FROM {rows}
@@ -406,12 +407,12 @@ WITH ending AS MATERIALIZED (
 ), ended AS (
     DELETE FROM @leases WHERE ctid = ANY (ARRAY(SELECT place FROM ending)) RETURNING job, claimed_at
 )
-SELECT ended.job, j.version + 2 AS version, ended.claimed_at, :now - ended.claimed_at AS took, j.lane
+SELECT ended.job, j.version + 2 AS version, ended.claimed_at, :now - ended.claimed_at AS took, j.lane,
+    EXISTS (SELECT FROM @watchers)::int AS is_watched
 FROM ended CROSS JOIN LATERAL (SELECT version, lane FROM @jobs WHERE id = ended.job OFFSET 0) AS j
 
 -- ## settle
--- Write how attempts ended whose leases were ended: the jobs, their places if they are set aside, and the events; tell
--- the stream if it is watched.
+-- Write how attempts ended whose leases were ended: the jobs, their places if they are set aside, and the events.
 -- rows: job uuid, epoch int, version int, claimed_at bigint, state text, errors int, crashes int, interruptions int, reason text, lane int, error text, result text, wait bigint, is_final int, is_set_aside int, cause text, event text, detail text
 WITH r AS MATERIALIZED (
     SELECT r.* FROM {rows}
@@ -421,11 +422,6 @@ WITH r AS MATERIALIZED (
     INSERT INTO @parked (job, state, due_at, since, lane, cause)
     SELECT job, state, CASE WHEN wait > 0 THEN :now + wait END, :now, lane, nullif(cause, '') FROM r
     WHERE is_set_aside > 0
-), told AS (
-    INSERT INTO @stream (at, name, attempt, version, jobs)
-    SELECT :now, r.event, j.errors + 1, r.version, '["' || r.job::text || '"]'
-    FROM r CROSS JOIN LATERAL (SELECT errors FROM @jobs WHERE id = r.job OFFSET 0) AS j
-    WHERE r.event <> '' AND EXISTS (SELECT 1 FROM @watchers)
 )
 INSERT INTO @events (job, version, at, name, detail)
 SELECT job, version, :now, event, nullif(detail, '') FROM r WHERE event <> ''

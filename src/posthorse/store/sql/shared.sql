@@ -257,6 +257,13 @@ error = coalesce(nullif(r.error, ''), @jobs.error), result = nullif(r.result, ''
 run_at = CASE WHEN r.wait > 0 THEN :now + r.wait ELSE run_at END,
 started_at = coalesce(started_at, r.claimed_at), finished_at = CASE WHEN r.is_final > 0 THEN :now END
 
+-- ## tell_ends
+-- Tell the stream how attempts ended, before their jobs are written: these tell their numbers.
+-- rows: job uuid, version int, event text
+INSERT INTO @stream (at, name, attempt, version, jobs)
+SELECT :now, r.event, j.errors + 1, r.version, '["' || CAST(r.job AS text) || '"]'
+FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job
+
 -- ## change_lane
 -- Move a job to another lane.
 UPDATE @jobs SET lane = :lane WHERE id = :job
@@ -1886,13 +1893,16 @@ INSERT INTO @readers (name, place, moved_at) VALUES (:name, :place, :now) ON CON
 -- ── joins ──────────────────────────────────────────────────────────────────────────────────────────
 
 -- ## awaited_among
--- Return which of these jobs others wait for: jobs, a stock, or both.
+-- Return which of these jobs others wait for: jobs, a stock, or both. In most stores nothing waits for a job, and then no
+-- job is looked at.
 -- rows: job uuid
 SELECT j.id, CASE
     WHEN (SELECT 1 FROM @stocked s WHERE s.job = j.id LIMIT 1) IS NULL THEN 'jobs'
     WHEN j.parent IS NULL AND (SELECT 1 FROM @edges e WHERE e.job = j.id LIMIT 1) IS NULL THEN 'stock'
     ELSE 'both' END
-FROM {rows} CROSS JOIN @jobs j WHERE j.id = r.job AND j.awaited
+FROM (SELECT coalesce((SELECT 1 FROM @joins LIMIT 1), (SELECT 1 FROM @stocked LIMIT 1)) AS anything) AS waiting
+CROSS JOIN {rows} CROSS JOIN @jobs j
+WHERE waiting.anything = 1 AND j.id = r.job AND j.awaited
 
 -- ## note_ends
 -- Note ends of jobs that others wait for, until they are counted.

@@ -325,24 +325,21 @@ SELECT changes(), changes(), :now,
 
 -- ## end_leases
 -- End leases of one runner; return of each the job, the version that it will have, when it was claimed, for how long the
--- lease was held, and the lane of the job. No row: another process ended the lease.
+-- lease was held, the lane of the job, and whether anything watches the stream. No row: another process ended the lease.
 -- pairs: job uuid, epoch int
 -- picks
-SELECT json_group_array(json_array(j.id, j.version + 2, l.claimed_at, :now - l.claimed_at, j.lane))
+SELECT json_group_array(json_array(
+    j.id, j.version + 2, l.claimed_at, :now - l.claimed_at, j.lane, EXISTS (SELECT 1 FROM @watchers)))
 FROM {rows} CROSS JOIN @leases l CROSS JOIN @jobs j
 WHERE l.job = r.job AND l.epoch = r.epoch AND l.runner = :runner AND j.id = l.job;
-DELETE FROM @leases WHERE job IN (SELECT json_extract(value, '$[0]') FROM json_each(:picked))
+DELETE FROM @leases WHERE runner = :runner AND (job, epoch) IN (SELECT r.job, r.epoch FROM {rows})
 
 -- ## settle
--- Write how attempts ended whose leases were ended: the jobs, their places if they are set aside, and the events; tell
--- the stream if it is watched, which is looked up before the job. The lane of a job is not set here: SQLite enters a row
--- into an index anew if one of its columns is set, even to the same value.
+-- Write how attempts ended whose leases were ended: the jobs, their places if they are set aside, and the events. The
+-- lane of a job is not set here: SQLite enters a row into an index anew if one of its columns is set, even to the same
+-- value.
 -- rows: job uuid, epoch int, version int, claimed_at bigint, state text, errors int, crashes int, interruptions int, reason text, lane int, error text, result text, wait bigint, is_final int, is_set_aside int, cause text, event text, detail text
 -- row by row
-INSERT INTO @stream (at, name, attempt, version, jobs)
-SELECT :now, r.event, errors + 1, r.version, json_array(r.job)
-FROM (SELECT 1 FROM @watchers LIMIT 1) CROSS JOIN @jobs
-WHERE id = r.job AND r.event <> '';
 UPDATE @jobs SET {settled} WHERE id = r.job;
 INSERT INTO @parked (job, state, due_at, since, lane, cause)
 SELECT r.job, r.state, CASE WHEN r.wait > 0 THEN :now + r.wait END, :now, r.lane, nullif(r.cause, '')
