@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -13,8 +14,11 @@ import posthorse as ph
 from posthorse.rules.job import Lane
 from posthorse.rules.outcomes import Outcome
 from posthorse.store.operations.claim import Claimed
+from posthorse.store.operations.job_logs import LogChanges
 from posthorse.worker.running.completer import Completer
+from posthorse.worker.running.deciding import Decided
 from posthorse.worker.running.running_job import Executor, RunningJob
+from posthorse.worker.running.settler import Settler
 from tests.waiting import until, until_state
 
 
@@ -320,18 +324,18 @@ def test_a_job_that_ends_while_it_is_given_back_does_not_disturb_the_others(
             are_over.release()
         return number
 
-    real = Completer.settle
+    real = Settler._write_batch  # pyright: ignore[reportPrivateUsage]
 
-    async def settle_slowly(completer: Completer, running: RunningJob, outcome: Outcome) -> None:
+    async def settle_slowly(settler: Settler, batch: Sequence[Decided], logs: LogChanges) -> None:
         go.set()
         for _ in range(3):
             assert await asyncio.to_thread(are_over.acquire, timeout=30)
         for _ in range(3):
             are_over.release()
         await asyncio.to_thread(threading.Event().wait, 0.05)  # so that their slots notice it, too
-        await real(completer, running, outcome)
+        await real(settler, batch, logs)
 
-    monkeypatch.setattr(Completer, "settle", settle_slowly)
+    monkeypatch.setattr(Settler, "_write_batch", settle_slowly)
     with app.worker():
         jobs = app.enqueue_many([slow.bind(number) for number in range(3)])
         begun.wait(30)
@@ -367,7 +371,7 @@ def test_an_attempt_is_interrupted_once_however_often_its_loss_is_noticed(app: p
     claimed = Claimed("01936f5e-7c1a-7d2b-8e3f-0123456789ab", 1, 1, 1, 0, 0, 0, None, None, None)
     running = RunningJob(claimed, Lane("default", "job"), app.registry["job"], cast("Executor", None))
     running.lose()  # before it can hear
-    running.heard = heard.append
+    running.heard = lambda _, is_urgent: heard.append(is_urgent)
     for _ in range(3):
         running.lose()
     assert (heard, running.stop.request) == ([True], "lost")

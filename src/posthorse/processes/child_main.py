@@ -49,7 +49,7 @@ from posthorse.worker.isolation.messages import (
     throttle_in_child,
 )
 from posthorse.worker.isolation.runner_channel import RunnerChannel
-from posthorse.worker.running.execution import FromThread, evidence, run
+from posthorse.worker.running.execution import FromThread, Surroundings, evidence, run
 from posthorse.worker.running.process_life import ProcessLife
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.threads import Threads
@@ -181,15 +181,8 @@ class ChildMain:
     ) -> tuple[Outcome, bool]:
         try:
             with limited(turn.begin.max_memory):
-                running = run(
-                    turn,
-                    self._threads,
-                    home=home,
-                    of_process=resources,
-                    middleware=registry.middleware.around(turn.kind.kind),
-                    packing=registry.packing,
-                    combine=registry.combiners.get(turn.kind.kind),
-                )
+                around = Surroundings(self._threads, home, resources, registry.packing, registry.combiners)
+                running = run(turn, registry.middleware.around(turn.kind.kind), around)
                 turn.task = asyncio.create_task(running)
                 outcome = await turn.task
         except asyncio.CancelledError:

@@ -80,7 +80,7 @@ class ChildPool:
             log.error("cannot start a child process: %s", error)
             return Lost(f"no process could be started for it: {error}")
         self._busy[running] = child
-        running.heard = lambda is_urgent: self._tell(running, child, is_urgent)
+        running.heard = lambda running, is_urgent: self._tell(running, child, is_urgent)
         try:
             return await self._run_in(child, running, location)
         except BaseException:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Protocol, cast
@@ -105,66 +105,74 @@ FromThread = Outcome | ToAwait
 """What comes out of a thread: the outcome of the job, or an awaitable that must still run on the loop."""
 
 
-async def run(
-    runnable: Runnable,
-    threads: CallRunner[FromThread],
-    *,
-    home: str,
-    of_process: ProcessResources,
-    middleware: Sequence[Layer] = (),
-    packing: Packing = PLAIN,
-    combine: Combine | None = None,
-) -> Outcome:
-    """Run the job to its outcome, whatever its code does. `home` names the job's own store, as errors do.
+class Surroundings(NamedTuple):
+    """What the attempts in one executor have in common. `home` names their own store, as errors do.
 
-    of_process: the resources that jobs of this process share. combine: what joins the results of the job's parts.
+    of_process: the resources that jobs of this process share. combiners: what joins the results of parts, by kind.
     """
-    kind, stop = runnable.kind, runnable.stop
-    claimed = runnable.claimed
+
+    threads: CallRunner[FromThread]
+    home: str
+    of_process: ProcessResources
+    packing: Packing = PLAIN
+    combiners: Mapping[str, Combine] = {}
+
+
+async def run(runnable: Runnable, middleware: Sequence[Layer], around: Surroundings) -> Outcome:
+    """Run the job to its outcome, whatever its code does."""
+    kind, stop, claimed, options = runnable.kind, runnable.stop, runnable.claimed, runnable.options
+    journal = runnable.journal
     job = (claimed.job, kind.kind, claimed.errors + 1, claimed.epoch)
     JOB.set(job)
     if structlog_fields.is_loaded():
         structlog_fields.bind(job)
     if runnable.unfit is not None:
         return Unfit(runnable.unfit)
-    if runnable.options.metadata is not None:
-        OF_RUNNING_JOB.set(runnable.options.metadata)
+    if options.metadata is not None:
+        OF_RUNNING_JOB.set(options.metadata)
     try:
         if stop.request is not None:
             return stop.stopped()
-        texts = packing.of_stored(runnable.claimed.job, runnable.claimed.options)
-        context = None if runnable.journal is None else await _context(runnable, runnable.journal)
+        texts = around.packing.of_stored(claimed.job, claimed.options)
+        function, context, inside, is_cut = kind.function, None, None, False
+        if journal is not None:
+            context = await _context(runnable, journal)
+            if claimed.epoch > 1 and _may_be_cut(runnable):
+                rows = await journal.aread(results_of_parts(claimed.job))
+                if not are_over(rows):
+                    return Joined()  # a part was retried after this attempt began
+                if rows:
+                    combine = around.combiners.get(kind.kind)
+                    function, is_cut = joining(rows, kind, combine, around.packing), True
         if has_framework():
             middleware = (*CONNECTION_HYGIENE, *middleware)
         if is_traced():
             middleware = (_span_around(runnable), *middleware)
-        function, inside, is_cut = kind.function, None, False
-        if runnable.journal is not None and runnable.claimed.epoch > 1 and _may_be_cut(runnable):
-            rows = await runnable.journal.aread(results_of_parts(runnable.claimed.job))
-            if not are_over(rows):
-                return Joined()  # a part was retried after this attempt began
-            if rows:
-                function, is_cut = joining(rows, kind, combine, packing), True
         if middleware or kind.resources is not None:
             inside = Onion(middleware, runnable, asyncio.get_running_loop())
             if kind.resources is not None and not is_cut:
-                function = with_resources(kind, kind.resources, inside, context, of_process)
+                function = with_resources(kind, kind.resources, inside, context, around.of_process)
+        timeout = runnable.timeout
+        # What goes on elsewhere takes its values by `partial`: a closure would make a cell of each, for every job.
         if not kind.is_async:
-            if runnable.timeout is not None:
-                stop.limit(runnable.timeout)
+            if timeout is not None:
+                stop.limit(timeout)
             # Each job runs in its own context: the next job must not see the variables that this one sets.
             own = contextvars.copy_context()
-            came = await threads.run(lambda: own.run(_in_thread, runnable, function, context, home, inside, texts))
-            if isinstance(came, ToAwait):
-                return _after_return(await _awaited_inside(came, own, runnable), runnable, texts)
-            return came
-        args, kwargs = _arguments(runnable, context, texts)
-        if inside is not None:
-            value = await inside.arun(lambda: _running(runnable, function, args, kwargs))
-            return _after_return(value, runnable, texts)
-        return _after_return(await _running(runnable, function, args, kwargs), runnable, texts)
+            in_thread = partial(own.run, _in_thread, runnable, function, context, around.home, inside, texts)
+            came = await around.threads.run(in_thread)
+            if not isinstance(came, ToAwait):
+                return came
+            value = await _awaited_inside(came, own, runnable)
+        else:
+            args, kwargs = _arguments(runnable, context, texts)
+            if inside is None:
+                value = await _running(function, args, kwargs, timeout)
+            else:
+                value = await inside.arun(partial(_running, function, args, kwargs, timeout))
+        return _after_return(value, runnable, texts)
     except BaseException as error:
-        return _after_error(error, runnable, home)
+        return _after_error(error, runnable, around.home)
 
 
 def _span_around(runnable: Runnable) -> Layer:
@@ -204,11 +212,11 @@ def _in_thread(
 
 
 def _running(
-    runnable: Runnable, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object], timeout: float | None
 ) -> Awaitable[object]:
     """Start an async job, within its timeout."""
     running = cast("Awaitable[object]", function(*args, **kwargs))
-    return running if runnable.timeout is None else _with_timeout(running, runnable.timeout)
+    return running if timeout is None else _with_timeout(running, timeout)
 
 
 def _arguments(

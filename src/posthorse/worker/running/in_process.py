@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Sequence
-from functools import partial
 from typing import Any
 
 from posthorse.rules.middleware import Layer
@@ -14,7 +12,7 @@ from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.store.operations.fence import Fence
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.running.execution import FromThread, run
+from posthorse.worker.running.execution import FromThread, Surroundings, run
 from posthorse.worker.running.preflight import preflight_check
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.running_job import RunningJob
@@ -38,15 +36,13 @@ class InProcessExecutor:
     ) -> None:
         """`threads`: what runs plain functions, in place of threads of its own. `outermost`: middleware around all."""
         self._store = store
-        self._home = store.where
         self._runner = runner
         self._middleware = registry.middleware
         self._outermost = tuple(outermost)
         self._packing = registry.packing
-        self._combiners = registry.combiners
-        self._resources = resources
         self._longest_transaction = longest_transaction
         self._threads = threads or Threads[FromThread](concurrency)
+        self._around = Surroundings(self._threads, store.where, resources, registry.packing, registry.combiners)
 
     def run(self, running: RunningJob) -> Coroutine[Any, Any, Outcome]:
         """Run a job to its outcome."""
@@ -69,21 +65,11 @@ class InProcessExecutor:
             )
             if running.queue.throttle is not None:
                 running.journal.queue_throttle = running.queue.throttle
-        task = asyncio.current_task()
-        if task is not None:
-            running.heard = partial(_cancel, task, running)
+        running.heard = _hear
         middleware = self._middleware.around(kind.kind)
         if self._outermost:
             middleware = (*self._outermost, *middleware)
-        return run(
-            running,
-            self._threads,
-            home=self._home,
-            of_process=self._resources,
-            middleware=middleware,
-            packing=self._packing,
-            combine=self._combiners.get(kind.kind),
-        )
+        return run(running, middleware, self._around)
 
     def throttle(self, running: RunningJob, throttle: Throttle | ThrottleFunction | None) -> None:
         """Let a running job obey the throttle that its queue has now."""
@@ -99,6 +85,6 @@ class InProcessExecutor:
         self._threads.close()
 
 
-def _cancel(task: asyncio.Task[object], running: RunningJob, is_urgent: bool) -> None:
-    if is_urgent and (running.kind.is_async or running.stop.is_awaited):
-        task.cancel()
+def _hear(running: RunningJob, is_urgent: bool) -> None:
+    if is_urgent and running.task is not None and (running.kind.is_async or running.stop.is_awaited):
+        running.task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ class RunningJob:
         "seconds",
         "slices_committed",
         "stop",
+        "task",
         "unfit",
         "verdict",
     )
@@ -74,8 +76,10 @@ class RunningJob:
         self.journal: Journal | None = None
         self.slices_committed: int | None = 0
         """How many slices it committed, if it has no journal in this process; None when only the store knows."""
-        self.heard: Callable[[bool], None] | None = None
+        self.heard: Callable[[RunningJob, bool], None] | None = None
         """Passes a request to the job's code. True: also interrupt it where it waits, not only at checkpoints."""
+        self.task: asyncio.Task[None] | None = None
+        """The task in the slot that it takes."""
         self.verdict: Outcome | None = None
         """The outcome of a job that must be ended by force."""
         self._cancelled_at: float | None = None
@@ -103,6 +107,8 @@ class RunningJob:
     def timeout(self) -> float | None:
         """Seconds that the job may take."""
         own = self.options.timeout or self.kind.options.timeout
+        if self.queue.max_duration is None:
+            return own
         return self.queue.ceiling(own, can_keep=self.kind.is_async or self.has_checkpoints)
 
     @property
@@ -123,6 +129,8 @@ class RunningJob:
     @property
     def asks_first(self) -> bool:
         """True if the store must be read before the job starts: see `preflight`."""
+        if self.claimed.options is None:  # as most jobs
+            return self.claimed.arguments is None or self.kind.options.expires is not None
         options = self.options
         return (
             self.claimed.arguments is None
@@ -222,7 +230,7 @@ class RunningJob:
 
     def _hear(self, is_urgent: bool) -> None:
         if self.heard is not None:
-            self.heard(is_urgent)
+            self.heard(self, is_urgent)
 
 
 class Executor(Protocol):

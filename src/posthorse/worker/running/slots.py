@@ -56,8 +56,8 @@ class Slots:
         self._ended = ended
         self._emitter = emitter
         self._start_time = tuning.start_time
-        self._tasks: dict[RunningJob, asyncio.Task[None] | None] = {}
-        """The task of each taken slot, by the job in it; None while a job runs up to its first wait."""
+        self._taken: set[RunningJob] = set()
+        """The jobs in the slots, each with its task; none while it runs up to its first wait."""
         self._tells_all = False
         """True if the start of each job is logged; checked once for each claim, because there may be very many jobs."""
         self._is_open = True
@@ -115,31 +115,34 @@ class Slots:
             return
         self._is_filling = True
         if BEGINS_EAGERLY:  # outside of any task, so that no job runs on the stack of another
-            self._loop.call_soon(self._begin_all, context=self._context)
-        else:
-            self._begin_all()
-
-    def _begin_all(self) -> None:
-        turn_ends = monotonic() + self._start_time
+            self._loop.call_soon(self._begin_some, context=self._context)
+            return
         try:
             while self._has_next():
                 self._begin(self._take())
-                if BEGINS_EAGERLY and monotonic() >= turn_ends:
-                    break
-            else:
-                return  # the backlog is empty, or all slots are taken
+        finally:
+            self._is_filling = False
+
+    def _begin_some(self) -> None:
+        """Start jobs for a while; they may run to their ends meanwhile."""
+        turn_ends = monotonic() + self._start_time
+        try:
+            while self._has_next() and monotonic() < turn_ends:
+                self._begin(self._take())
         finally:
             self._is_filling = False
         self._fill()
 
     def _has_next(self) -> bool:
-        return bool(self.backlog) and self._is_open and len(self._tasks) < self._runner.concurrency
+        return bool(self.backlog) and self._is_open and len(self._taken) < self._runner.concurrency
 
     def _take(self) -> RunningJob:
         """Take the next job out of the backlog."""
         running = self._executors.prepare(self.backlog.popleft())
-        self._supersede(running.claimed.job)
-        self.running[running.claimed.job] = running
+        job = running.claimed.job
+        if job in self.running:
+            self._supersede(self.running[job])
+        self.running[job] = running
         if self._tells_all:
             log.debug("%s begins", running.label)
         if self._emitter.started:
@@ -147,25 +150,21 @@ class Slots:
         failpoint("before_start")
         return running
 
-    def _supersede(self, job: str) -> None:
-        """Give up an earlier run of the job that still goes on here: it lost its lease, and the job was reclaimed."""
-        earlier = self.running.get(job)
-        if earlier is not None:
-            log.warning(
-                "%s came back to where its code still goes on; that run counts for nothing any more", earlier.label
-            )
-            self.release(earlier)
-            earlier.lose()
+    def _supersede(self, earlier: RunningJob) -> None:
+        """Give up an earlier run of a job that still goes on here: it lost its lease, and the job was reclaimed."""
+        log.warning("%s came back to where its code still goes on; that run counts for nothing any more", earlier.label)
+        self.release(earlier)
+        earlier.lose()
 
     def _begin(self, running: RunningJob) -> None:
-        self._tasks[running] = None
+        self._taken.add(running)
         body, name, context = self._run(running), running.claimed.job, self._context.copy()
         if sys.version_info >= (3, 12):
             task = asyncio.Task(body, loop=self._loop, name=name, context=context, eager_start=True)
         else:
             task = asyncio.Task(body, loop=self._loop, name=name, context=context)
-        if running in self._tasks:
-            self._tasks[running] = task
+        if running in self._taken:
+            running.task = task
 
     async def _run(self, running: RunningJob) -> None:
         while True:
@@ -180,12 +179,13 @@ class Slots:
             if running.is_on_loop or not self._has_next() or self.backlog[0].claimed.lane != running.claimed.lane:
                 break
             running = self._take()
-            self._tasks[running] = asyncio.current_task()
+            self._taken.add(running)
+            running.task = asyncio.current_task()
         self._fill()
 
     def _end(self, running: RunningJob, outcome: Outcome) -> None:
-        del self._tasks[running]
-        running.heard = None
+        self._taken.remove(running)
+        running.heard = running.task = None
         if printing.BEGUN:
             printing.finish(running.claimed.job, running.claimed.epoch)
         if self.running.get(running.claimed.job) is running:
