@@ -12,6 +12,9 @@ from posthorse.telemetry.tracing import is_traced
 
 if TYPE_CHECKING:
     from posthorse.app.call import Call
+    from posthorse.rules.registry import Registry
+    from posthorse.store.admission import Admission
+    from posthorse.store.store import Store
 
 R = TypeVar("R")
 
@@ -21,35 +24,40 @@ IN_WORDS = "enqueue()", "use `await ….aenqueue()`"
 
 def enter(call: Call[R]) -> Job[R]:
     """Store the job of a call; durable when this returns."""
-    lane = _lane_at_once(call)
+    app = call.app
+    store, registry = app.store, app.registry
+    lane = _lane_at_once(call, app.gate, store, registry)
     if lane is None:
-        return call.app.enqueue_many([call])[0]
-    warn_in_loop(call.app.store, *IN_WORDS)
+        return app.enqueue_many([call])[0]
+    warn_in_loop(store, *IN_WORDS)
     job_id = ids.new_id()
-    call.app.store.run(enqueue_one(job_id, call.template, lane, call.app.registry.packing))
-    return Job(call.app, job_id, True)
+    store.run(enqueue_one(job_id, call.template, lane, registry.packing))
+    return Job(app, job_id, True)
 
 
 async def aenter(call: Call[R]) -> Job[R]:
     """Store the job of a call, for a coroutine; durable when this returns."""
-    lane = _lane_at_once(call)
+    app = call.app
+    store, registry = app.store, app.registry
+    lane = _lane_at_once(call, app.gate, store, registry)
     if lane is None:
-        return (await call.app.aenqueue_many([call]))[0]
+        return (await app.aenqueue_many([call]))[0]
     job_id = ids.new_id()
-    await call.app.store.arun(enqueue_one(job_id, call.template, lane, call.app.registry.packing))
-    return Job(call.app, job_id, True)
+    await store.arun(enqueue_one(job_id, call.template, lane, registry.packing))
+    return Job(app, job_id, True)
 
 
-def _lane_at_once(call: Call[object]) -> int | None:
+def _lane_at_once(call: Call[object], gate: Admission, store: Store, registry: Registry) -> int | None:
     """Return the number of the lane if the job can enter it unchanged; None if more must be looked up first."""
-    job, app = call.template, call.app
-    if call.connection is not None or not job.is_plain or not app.gate.lets_in(job.lane.queue):
+    job = call.template
+    lane = job.lane
+    if call.connection is not None or not job.is_plain or not gate.lets_in(lane.queue):
         return None
-    middleware = app.registry.middleware
-    if app.store.watched.submitted or app.store.emitter.submitted:
+    if store.watched.submitted or store.emitter.submitted:
         return None
-    if middleware.around_enqueue and middleware.is_around_enqueue(job.lane.kind):
+    middleware = registry.middleware
+    if middleware.around_enqueue and middleware.is_around_enqueue(lane.kind):
         return None
     if is_traced():
         return None
-    return app.store.known_lane(job.lane)
+    return store.known_lane(lane)

@@ -107,13 +107,12 @@ class Committer:
                 raise StoreError("the store was closed; open the application again to use it")
             if ticket.is_async and not self._thread.is_there:
                 self._thread.start(self._lead_for_coroutines)
-            is_turn = self._leader is None
-            if is_turn:
+            if self._leader is None:
                 self._leader = ticket
-            if not is_turn or ticket.is_async:
-                ticket.hang_bell()
-                self._waiting.append(ticket)
-            return is_turn
+                return True
+            ticket.hang_bell()
+            self._waiting.append(ticket)
+            return False
 
     def _lead(self, leader: _Ticket[T]) -> None:
         """Commit one group, then pass the lead on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -85,12 +85,14 @@ def checkpoint(
     is_slice: whether this is progress, as a slice or a step, and not only a report.
     """
     if changes is not None or steps:
-        return Operation(partial(write_checkpoint, attempt, at, is_slice, changes, steps), creates_no_work=True)
+        start = partial(write_checkpoint, attempt, at, is_slice, changes, steps)
+        return Operation(start, creates_no_work=True)
+    values = _values(attempt, at, is_slice)
     return Operation(
-        partial(write_checkpoint, attempt, at, is_slice, None, ()),
+        partial(_checkpoint, values),
         is_single=True,
         creates_no_work=True,
-        shortcut=Shortcut(_saving(attempt, at, is_slice, even_if_asked=0), _NOTHING_ASKED),
+        shortcut=Shortcut(BoundQuery(CHECKPOINT.name, values), _NOTHING_ASKED),
     )
 
 
@@ -119,8 +121,8 @@ def write_checkpoint(
     attempt: Fence, at: Checkpoint, is_slice: bool, changes: BadItemChanges | None, steps: Sequence[StepRow]
 ) -> QuerySteps[Saved | None]:
     """Write a checkpoint and what belongs to it, as a part of other operations."""
-    saved = CHECKPOINT.typed((yield _saving(attempt, at, is_slice, even_if_asked=1)))
-    if not saved:
+    saved = yield from _checkpoint(_values(attempt, at, is_slice))
+    if saved is None:
         return None
     # From here on, the checkpoint holds the lease until the commit.
     if changes is not None:
@@ -129,13 +131,18 @@ def write_checkpoint(
         )
     if steps:
         yield from keep_steps(attempt.job, attempt.epoch, steps)
-    return saved[0]
+    return saved
 
 
-def _saving(attempt: Fence, at: Checkpoint, is_slice: bool, *, even_if_asked: int) -> BoundQuery:
+def _checkpoint(values: Mapping[str, Value]) -> QuerySteps[Saved | None]:
+    saved = CHECKPOINT.typed((yield BoundQuery(CHECKPOINT.name, {**values, "even_if_asked": 1})))
+    return saved[0] if saved else None
+
+
+def _values(attempt: Fence, at: Checkpoint, is_slice: bool) -> Mapping[str, Value]:
     job, epoch, runner = attempt
     done, total, pace, note, cursors, kept = at
-    values: dict[str, Value] = {
+    return {
         "job": job,
         "epoch": epoch,
         "runner": runner,
@@ -147,9 +154,8 @@ def _saving(attempt: Fence, at: Checkpoint, is_slice: bool, *, even_if_asked: in
         "note": note or "",
         "cursors": cursors,
         "kept": kept,
-        "even_if_asked": even_if_asked,
+        "even_if_asked": 0,
     }
-    return BoundQuery(CHECKPOINT.name, values)
 
 
 def _decoded(detail: str | None) -> dict[str, object]:
