@@ -28,6 +28,7 @@ from posthorse.store.operations.conditions import look_at_conditions, report_cha
 from posthorse.store.operations.incidents import forget_incidents
 from posthorse.store.operations.read import call as read_call
 from posthorse.store.operations.store_facts import store_now
+from posthorse.store.operations.submit import EntryTerms
 from tests.waiting import until, until_state
 
 MINUTE = timedelta(minutes=1)
@@ -165,7 +166,7 @@ def test_a_process_that_looked_long_ago_reports_nothing(app: ph.Posthorse, clock
     look(app)
     job.cancel()
     look(app)
-    assert app.store.run(report_change(change, None, lanes={})) is False
+    assert app.store.run(report_change(change, None, EntryTerms({}))) is False
     assert len(told(app)) == 1
 
 

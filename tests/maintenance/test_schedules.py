@@ -30,6 +30,7 @@ from posthorse.rules.tuning import Tuning
 from posthorse.store.base import Operation
 from posthorse.store.operations.schedules import ScheduledRun, fire, go_back, trigger
 from posthorse.store.operations.store_facts import store_now
+from posthorse.store.operations.submit import EntryTerms
 from posthorse.store.store import Store
 from tests.statuses import list_statuses
 from tests.waiting import until, until_state
@@ -313,7 +314,7 @@ def test_a_trigger_that_is_run_again_after_a_lost_reply_makes_one_job(app: ph.Po
     [declared] = (known.declared for known in known_schedules(app))
     lanes = app.store.lanes({declared.call.lane})
     job = msgspec.structs.replace(declared.call, id=new_id())
-    triggering = trigger(declared, job, lanes=lanes)
+    triggering = trigger(declared, job, EntryTerms(lanes))
     first = app.store.run(triggering)
     app.store.clock.advance(timedelta(seconds=1))
     assert app.store.run(triggering).id == first.id
@@ -571,7 +572,7 @@ def test_who_looked_before_others_acted_does_nothing(app: ph.Posthorse) -> None:
         later = handled_until + 3_600_000_000
         run = ScheduledRun(later, msgspec.structs.replace(declared.call, id=moved_to(new_id(), handled_until)))
         lanes = app.store.lanes({declared.call.lane})
-        fired = app.store.run(fire(declared, [run], known=known, handled_until=later, lanes=lanes))
+        fired = app.store.run(fire(declared, [run], known=known, handled_until=later, terms=EntryTerms(lanes)))
         return None if fired is None else list(fired.jobs)
 
     assert pass_to(handled_until - 1) is None, "another process handled it"

@@ -12,9 +12,9 @@ from posthorse.rules.job import NewJob, State
 from posthorse.rules.joins import Edge, Join, Need
 from posthorse.store.base import Operation
 from posthorse.store.operations.awaited import noted_in
-from posthorse.store.operations.families import FamilyTerms, NewFamily, submit_family
+from posthorse.store.operations.families import NewFamily, submit_family
 from posthorse.store.operations.releasing import release
-from posthorse.store.operations.submit import SubmitResult
+from posthorse.store.operations.submit import EntryTerms, SubmitResult
 from posthorse.store.operations.waiting import JOIN_OF
 from tests.store.yard import Yard
 
@@ -27,7 +27,7 @@ def submit(
     yard: Yard, jobs: Sequence[NewJob], edges: Sequence[Edge] = (), parents: Collection[str] = ()
 ) -> list[SubmitResult]:
     lanes = yard.store.lanes({job.lane for job in jobs})
-    return yard.store.run(submit_family(NewFamily(jobs, edges, frozenset(parents)), FamilyTerms(lanes)))
+    return yard.store.run(submit_family(NewFamily(jobs, edges, frozenset(parents)), EntryTerms(lanes)))
 
 
 def dependent(yard: Yard, needs: Needing, *, parent: str | None = None, delay: int | None = None) -> str:

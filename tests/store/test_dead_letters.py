@@ -18,6 +18,7 @@ from posthorse.rules.outcomes import Raised
 from posthorse.store.operations import finish, read
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, new_dead_letters, raise_alarm
 from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.submit import EntryTerms
 from tests.statuses import newest_rows
 from tests.store.yard import Yard
 
@@ -47,7 +48,7 @@ def job_of(event: DeadLettersGrew) -> NewJob:
 
 def tell(yard: Yard, found: Sequence[Alarm]) -> list[DeadLettersGrew]:
     lanes = yard.store.lanes({OBSERVERS})
-    told = [yard.store.run(raise_alarm(alarm, job_of, lanes=lanes)) for alarm in found]
+    told = [yard.store.run(raise_alarm(alarm, job_of, EntryTerms(lanes))) for alarm in found]
     return [event for event in told if event is not None]
 
 
@@ -88,7 +89,7 @@ def test_an_event_whose_job_cannot_be_made_is_told_at_the_next_look(yard: Yard) 
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        yard.store.run(raise_alarm(alarm, fail, lanes={}))
+        yard.store.run(raise_alarm(alarm, fail, EntryTerms({})))
     assert len(tell(yard, alarms(yard))) == 1
 
 

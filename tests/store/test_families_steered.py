@@ -10,13 +10,13 @@ from posthorse.rules.job import State
 from posthorse.rules.joins import Edge
 from posthorse.rules.outcomes import Joined
 from posthorse.store.operations import families_steered, read
-from posthorse.store.operations.families import FamilyTerms, NewFamily, add_children
+from posthorse.store.operations.families import NewFamily, add_children
 from posthorse.store.operations.families_steered import steer_families
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.retention import Going, erase, forget_jobs
 from posthorse.store.operations.runners import next_due
 from posthorse.store.operations.runs import claim_one
-from posthorse.store.operations.submit import SubmitResult
+from posthorse.store.operations.submit import EntryTerms, SubmitResult
 from tests.store.families import check_joins, dependent, family, join_of, release_all, submit
 from tests.store.test_joins import end, states
 from tests.store.yard import Yard
@@ -41,7 +41,7 @@ def settle_down(yard: Yard) -> None:
 def add(yard: Yard, attempt: Fence, count: int, parent: str | None = None) -> list[SubmitResult] | None:
     jobs = [msgspec.structs.replace(job, parent=parent or attempt.job) for job in yard.new(count)]
     lanes = yard.store.lanes({job.lane for job in jobs})
-    return yard.store.run(add_children(attempt, NewFamily(jobs), FamilyTerms(lanes)))
+    return yard.store.run(add_children(attempt, NewFamily(jobs), EntryTerms(lanes)))
 
 
 def test_a_pause_of_a_parent_pauses_its_children_and_a_resume_lets_all_go_on(yard: Yard) -> None:
@@ -418,7 +418,7 @@ def test_a_resumed_child_goes_on_although_its_parent_failed_before_it_obeyed_a_p
     attempt = yard.started()
     one, other = (msgspec.structs.replace(job, parent=attempt.job) for job in yard.new(2))
     lanes = yard.store.lanes({one.lane})
-    yard.store.run(add_children(attempt, NewFamily([one, other], [Edge(one.id, other.id)]), FamilyTerms(lanes)))
+    yard.store.run(add_children(attempt, NewFamily([one, other], [Edge(one.id, other.id)]), EntryTerms(lanes)))
     running = yard.claim_one()
     yard.ask(attempt.job, "pause")
     settle_down(yard)

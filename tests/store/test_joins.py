@@ -13,10 +13,10 @@ from posthorse.rules.joins import Edge, Need
 from posthorse.rules.lifecycle import Policy
 from posthorse.rules.outcomes import Lost
 from posthorse.rules.why.facts import Needed, WaitsForOthers
-from posthorse.store.operations.families import FamilyTerms, NewFamily, submit_family
+from posthorse.store.operations.families import NewFamily, submit_family
 from posthorse.store.operations.releasing import release
 from posthorse.store.operations.runners import next_due
-from posthorse.store.operations.submit import SubmitResult
+from posthorse.store.operations.submit import EntryTerms, SubmitResult
 from posthorse.store.operations.why import obstacles, whereabouts
 from tests.store.families import check_joins, dependent, family, join_of, release_all, submit
 from tests.store.yard import Yard
@@ -272,7 +272,7 @@ def test_a_late_edge_and_a_completion_never_miss_each_other(yard: Yard) -> None:
         attempt = yard.started()
         [job] = yard.new()
         lanes = yard.store.lanes({job.lane})
-        wanted = submit_family(NewFamily([job], [Edge(attempt.job, job.id)]), FamilyTerms(lanes))
+        wanted = submit_family(NewFamily([job], [Edge(attempt.job, job.id)]), EntryTerms(lanes))
         other = threading.Thread(target=yard.store.run, args=(wanted,))
         other.start()
         assert yard.complete(attempt) == []

@@ -21,10 +21,11 @@ from posthorse.rules.joins import NEEDS, Edge
 from posthorse.rules.outcomes import Joined
 from posthorse.rules.requests import Request
 from posthorse.store.operations import families_steered, releasing
-from posthorse.store.operations.families import FamilyTerms, NewFamily, add_children
+from posthorse.store.operations.families import NewFamily, add_children
 from posthorse.store.operations.families_steered import steer_families
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.releasing import release
+from posthorse.store.operations.submit import EntryTerms
 from tests.store.families import check_joins, edges_of, empty, join_of, stored_states, submit
 from tests.store.yard import Yard
 
@@ -72,7 +73,7 @@ class Families(RuleBasedStateMachine):
             for one, other in pairwise(jobs)
             if data.draw(st.booleans())
         ]
-        terms = FamilyTerms(self.yard.store.lanes({job.lane for job in jobs}))
+        terms = EntryTerms(self.yard.store.lanes({job.lane for job in jobs}))
         if self.yard.store.run(add_children(attempt, NewFamily(jobs, edges), terms)) is not None:
             self.jobs += [job.id for job in jobs]
 

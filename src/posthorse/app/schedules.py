@@ -33,6 +33,7 @@ from posthorse.rules.timing import Timing
 from posthorse.rules.values.type_mismatch import short
 from posthorse.rules.wall_time import checked_zone
 from posthorse.store.operations.schedules import ScheduleRow, forget, schedules, steer, trigger
+from posthorse.store.operations.submit import EntryTerms
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
@@ -102,16 +103,8 @@ class Schedule(Generic[R]):
         call = msgspec.structs.replace(self._declared.call, id=ids.new_id())
         (job,), gauges, closed = yield from step(gate.terms, gate.aterms, [call])
         lanes = yield from step(store.lanes, store.alanes, {job.lane})
-        triggered = trigger(
-            self._declared,
-            job,
-            lanes=lanes,
-            gauges=gauges,
-            closed=closed,
-            packing=self._app.registry.packing,
-            told=self._app.store.watched.submitted,
-        )
-        made = yield from commit(self._app, triggered)
+        terms = EntryTerms(lanes, gauges, closed, self._app.registry.packing, store.watched.submitted)
+        made = yield from commit(self._app, trigger(self._declared, job, terms))
         return Job(self._app, made.id, created=made.created)
 
     atrigger = twin(trigger)

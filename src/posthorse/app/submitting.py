@@ -135,10 +135,11 @@ def _operation(
     if not wanted.is_family:
         return enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=packing, told=told)
     # Here, because few jobs wait for others.
-    from posthorse.store.operations.families import FamilyTerms, NewFamily, submit_family
+    from posthorse.store.operations.families import NewFamily, submit_family
+    from posthorse.store.operations.submit import EntryTerms
 
     family = NewFamily(jobs, wanted.edges, wanted.parents)
-    return submit_family(family, FamilyTerms(lanes, gauges, closed, packing, told))
+    return submit_family(family, EntryTerms(lanes, gauges, closed, packing, told))
 
 
 def _tell(app: Posthorse, jobs: Sequence[NewJob], submitted: Sequence[SubmitResult]) -> None:

@@ -30,6 +30,7 @@ from posthorse.store.event_reading import events_of
 from posthorse.store.operations.observing import Stored, enter_reader, hand_over, keep_watching, places_of
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.stream import NextBlocks, StreamState, mark_tick, read_page, stream_state
+from posthorse.store.operations.submit import EntryTerms
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
@@ -233,19 +234,9 @@ class EventObservers:
         lanes = await self._store.alanes({observer.lane})
         _, gauges, closed = await self._admission.aterms(jobs)
         failpoint("before_hand_over")
-        moved = await self._store.arun(
-            hand_over(
-                _reader(observer.name),
-                reading.stored,
-                str(reading.at),
-                jobs,
-                lanes=lanes,
-                gauges=gauges,
-                closed=closed,
-                packing=self._packing,
-                told=self._store.watched.submitted,
-            )
-        )
+        terms = EntryTerms(lanes, gauges, closed, self._packing, self._store.watched.submitted)
+        moving = hand_over(_reader(observer.name), reading.stored, str(reading.at), jobs, terms)
+        moved = await self._store.arun(moving)
         failpoint("after_hand_over")
         if moved:
             self._was_first = True

@@ -30,6 +30,7 @@ from posthorse.store.operations.schedules import (
     schedules,
     see,
 )
+from posthorse.store.operations.submit import EntryTerms
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
@@ -205,11 +206,7 @@ class Scheduler:
                 handled_until=found.handled_until,
                 missed_since=found.missed_since,
                 forget_before=remembered_after(declared.timing, found.handled_until),
-                lanes=lanes,
-                gauges=gauges,
-                closed=closed,
-                packing=self._packing,
-                told=self._store.watched.submitted,
+                terms=EntryTerms(lanes, gauges, closed, self._packing, self._store.watched.submitted),
             )
         )
         if made is None:

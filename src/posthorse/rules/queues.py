@@ -29,9 +29,6 @@ Layer = Mapping[str, object]
 
 NAMES = tuple(options_at(OptionPlace.QUEUE))
 """The names of settings, in code and in files."""
-LIVE_ONLY = frozenset(options_at(OptionPlace.LIVE))
-"""What only the live store can hold: an act of a user, not a property."""
-
 _WORDS = {**options_at(OptionPlace.QUEUE), **options_at(OptionPlace.LIVE)}
 
 

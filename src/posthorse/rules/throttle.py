@@ -43,9 +43,6 @@ WhenSilent = Literal["calm", "busy"]
 ThrottleFunction = Callable[[], object]
 """Returns False, True, a text that says why to wait, or how long; or an awaitable of that."""
 
-OF_SERVER: frozenset[Name] = frozenset({"replica_lag", "wal_rate", "dead_rows", "oldest_transaction"})
-"""Signals of a PostgreSQL server."""
-
 
 class Signal(NamedTuple):
     """A signal with the most that is allowed, in seconds, bytes, rows or a share; `of` is its table or address."""

@@ -347,13 +347,6 @@ def _parameters(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[
     return lambda _: ()
 
 
-def values_of_rows(query: Query, rows: Sequence[Row], supplied: Mapping[str, Value]) -> Iterator[Mapping[str, Value]]:
-    """Yield the values of a query that goes row by row, for each row."""
-    names = [name for name, _ in query.columns]
-    for row in rows:
-        yield {**supplied, **dict(zip(names, row, strict=True))}
-
-
 def _statements(text: str) -> list[str]:
     return [part.strip() for part in _COMMENT.sub("", text).split(";") if part.strip()]
 

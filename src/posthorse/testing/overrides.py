@@ -6,10 +6,10 @@ workers know nothing of replacements, and a replacement may take resources and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -17,9 +17,7 @@ from posthorse.app.client import Posthorse
 from posthorse.errors import InvalidOption
 from posthorse.rules.depends import check_provider
 from posthorse.rules.registry import Registered, Registry
-from posthorse.rules.resources import Replacements, Resources
-
-Provider = Callable[..., Any]
+from posthorse.rules.resources import Provider, Replacements, Resources
 
 _numbers = count(1)
 

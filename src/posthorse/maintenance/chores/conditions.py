@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -33,6 +32,7 @@ from posthorse.store.operations.conditions import (
 )
 from posthorse.store.operations.incidents import forget_incidents
 from posthorse.store.operations.runners import NextDue
+from posthorse.store.operations.submit import EntryTerms
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
@@ -105,24 +105,18 @@ class LookAtConditions(Chore):
         failpoint("before_report")
         if isinstance(what, Incident):
             assert job is not None
-            await self._store.arun(report_incident(observer.rule.name, what, job, **terms))
+            await self._store.arun(report_incident(observer.rule.name, what, job, terms))
         else:
-            await self._store.arun(report_change(what, job, **terms))
+            await self._store.arun(report_change(what, job, terms))
         failpoint("after_report")
 
-    async def _terms(self, observer: ConditionObserver, job: NewJob | None) -> Mapping[str, Any]:
+    async def _terms(self, observer: ConditionObserver, job: NewJob | None) -> EntryTerms:
         """Return what the store must know to take the job of an observer."""
         if job is None:
-            return {"lanes": {}}
+            return EntryTerms({})
         lanes = await self._store.alanes({observer.lane})
         _, gauges, closed = await self._admission.aterms([job])
-        return {
-            "lanes": lanes,
-            "gauges": gauges,
-            "closed": closed,
-            "packing": self._packing,
-            "told": self._store.watched.submitted,
-        }
+        return EntryTerms(lanes, gauges, closed, self._packing, self._store.watched.submitted)
 
 
 def _with_id(made: NewJob, now: int) -> NewJob:

@@ -27,6 +27,7 @@ from posthorse.rules.search.filter import term
 from posthorse.store.admission import Admission
 from posthorse.store.operations.dead_letters import Alarm, alarms_due, raise_alarm
 from posthorse.store.operations.runners import NextDue
+from posthorse.store.operations.submit import EntryTerms
 from posthorse.store.store import Store
 
 log = logging.getLogger("posthorse.maintenance")
@@ -72,7 +73,7 @@ class LookAtDeadLetters(Chore):
     async def _tell(self, alarm: Alarm) -> None:
         observer = self._observers.get(alarm.rule.name)
         if observer is None:
-            event = await self._store.arun(raise_alarm(alarm, None, lanes={}))
+            event = await self._store.arun(raise_alarm(alarm, None, EntryTerms({})))
             if event is not None:
                 log.warning("%s", _said(event, alarm.rule))
             return
@@ -81,17 +82,12 @@ class LookAtDeadLetters(Chore):
         lanes = await self._store.alanes({observer.lane})
         blank = NewJob(id=job_id, lane=observer.lane, arguments="")
         _, gauges, closed = await self._admission.aterms([blank])
-        await self._store.arun(
-            raise_alarm(
-                alarm,
-                lambda event: msgspec.structs.replace(observer.make(event), id=job_id),
-                lanes=lanes,
-                gauges=gauges,
-                closed=closed,
-                packing=self._packing,
-                told=self._store.watched.submitted,
-            )
-        )
+        terms = EntryTerms(lanes, gauges, closed, self._packing, self._store.watched.submitted)
+
+        def make(event: DeadLettersGrew) -> NewJob:
+            return msgspec.structs.replace(observer.make(event), id=job_id)
+
+        await self._store.arun(raise_alarm(alarm, make, terms))
 
 
 def _said(event: DeadLettersGrew, rule: AlarmRule) -> str:

@@ -18,17 +18,14 @@ from posthorse.rules.conditions import (
     ScheduleSeen,
 )
 from posthorse.rules.incidents import Incident
-from posthorse.rules.job import Lane, NewJob
-from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.queue_depth import Gauge
+from posthorse.rules.job import NewJob
 from posthorse.rules.schedules import Policies
 from posthorse.rules.timing import Timing
-from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query
 from posthorse.store.operations import incidents
 from posthorse.store.operations.schedules import SCHEDULES
 from posthorse.store.operations.store_facts import now
-from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
+from posthorse.store.operations.submit import EntryTerms, entering
 
 
 class FoundConditions(NamedTuple):
@@ -88,12 +85,7 @@ def enter_observer(rule: ConditionRule) -> QuerySteps[None]:
 def report_change(
     change: ConditionChange,
     job: NewJob | None,
-    *,
-    lanes: Mapping[Lane, int],
-    gauges: Mapping[str, Gauge] = NO_GAUGES,
-    closed: frozenset[str] = NONE_CLOSED,
-    packing: Packing = PLAIN,
-    told: Kinds = NO_KINDS,
+    terms: EntryTerms,
 ) -> QuerySteps[bool]:
     """Record what a look found, in one commit with the observer's job. False if another process was first.
 
@@ -106,7 +98,7 @@ def report_change(
             name=change.name, subject=change.subject, looked=change.looked, since=change.since
         )
     if first and job is not None:
-        yield from enqueue([job], lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()
+        yield from entering([job], terms)
     return bool(first)
 
 
@@ -115,17 +107,12 @@ def report_incident(
     name: str,
     incident: Incident,
     job: NewJob,
-    *,
-    lanes: Mapping[Lane, int],
-    gauges: Mapping[str, Gauge] = NO_GAUGES,
-    closed: frozenset[str] = NONE_CLOSED,
-    packing: Packing = PLAIN,
-    told: Kinds = NO_KINDS,
+    terms: EntryTerms,
 ) -> QuerySteps[bool]:
     """Do the same for an incident."""
     first = yield from TAKE_INCIDENT(name=name, subject=incident.subject)
     if first:
-        yield from enqueue([job], lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()
+        yield from entering([job], terms)
     return bool(first)
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from posthorse.rules.events import DeadLettersGrew
 from posthorse.rules.growth import MAX_COUNTED, AlarmRule, Death, Deaths, Growth, event_of, grown, suspected
-from posthorse.rules.job import Lane, NewJob
-from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.queue_depth import Gauge
-from posthorse.rules.watched import NO_KINDS, Kinds
+from posthorse.rules.job import NewJob
 from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
-from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
+from posthorse.store.operations.submit import EntryTerms, entering
 
 _BEFORE_CLASS = '{"type":"'
 
@@ -56,12 +53,7 @@ def alarms_due(rules: Sequence[AlarmRule], *, pace: int) -> QuerySteps[list[Alar
 def raise_alarm(
     alarm: Alarm,
     make: Callable[[DeadLettersGrew], NewJob] | None,
-    *,
-    lanes: Mapping[Lane, int],
-    gauges: Mapping[str, Gauge] = NO_GAUGES,
-    closed: frozenset[str] = NONE_CLOSED,
-    packing: Packing = PLAIN,
-    told: Kinds = NO_KINDS,
+    terms: EntryTerms,
 ) -> QuerySteps[DeadLettersGrew | None]:
     """Report, in one commit with the job that `make` makes of the event. None if another process reported meanwhile.
 
@@ -74,7 +66,7 @@ def raise_alarm(
     rows = yield from ERRORS_OF([(death.job,) for death in growth.deaths])
     event = event_of(growth, {job: _class_in(error) for job, error in rows})
     if make is not None:
-        yield from enqueue([make(event)], lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()
+        yield from entering([make(event)], terms)
     return event
 
 

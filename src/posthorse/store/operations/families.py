@@ -10,19 +10,15 @@ from functools import partial
 from typing import NamedTuple
 
 from posthorse import ids
-from posthorse.rules.job import Lane, NewJob, State
+from posthorse.rules.job import NewJob, State
 from posthorse.rules.joins import HAS_CHILDREN, NEEDS_OTHERS, Edge, is_barred, is_met
-from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.queue_depth import Gauge
-from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import BoundQuery, Operation, QuerySteps, TypedQuery, query, query_rows
 from posthorse.store.operations.awaited import wait_for
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.one_job import missing
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.submit import (
-    NO_GAUGES,
-    NONE_CLOSED,
+    EntryTerms,
     SubmitResult,
     check_clock,
     portions,
@@ -58,17 +54,7 @@ class Needs(NamedTuple):
     barred: Mapping[str, tuple[str, State]]
 
 
-class FamilyTerms(NamedTuple):
-    """With what a family enters the store; see `submit.enqueue`."""
-
-    lanes: Mapping[Lane, int]
-    gauges: Mapping[str, Gauge] = NO_GAUGES
-    closed: frozenset[str] = NONE_CLOSED
-    packing: Packing = PLAIN
-    told: Kinds = NO_KINDS
-
-
-def submit_family(family: NewFamily, terms: FamilyTerms) -> Operation[list[SubmitResult]]:
+def submit_family(family: NewFamily, terms: EntryTerms) -> Operation[list[SubmitResult]]:
     """Write a family, all of it or nothing; return results in the order of its jobs.
 
     If a key or an identity matches an earlier job, that job is answered, and what would have been its children, or
@@ -79,7 +65,7 @@ def submit_family(family: NewFamily, terms: FamilyTerms) -> Operation[list[Submi
     return Operation(partial(submitting, packed, terms))
 
 
-def add_children(attempt: Fence, family: NewFamily, terms: FamilyTerms) -> Operation[list[SubmitResult] | None]:
+def add_children(attempt: Fence, family: NewFamily, terms: EntryTerms) -> Operation[list[SubmitResult] | None]:
     """Write new children of a running job, or of its parent, as `submit_family` does; None if its lease has ended.
 
     Their parents are not over before them. It is not repeatable: run again, it would count them twice.
@@ -88,14 +74,14 @@ def add_children(attempt: Fence, family: NewFamily, terms: FamilyTerms) -> Opera
     return Operation(partial(adding_children, attempt, packed, terms), is_repeatable=False)
 
 
-def adding_children(attempt: Fence, family: NewFamily, terms: FamilyTerms) -> QuerySteps[list[SubmitResult] | None]:
+def adding_children(attempt: Fence, family: NewFamily, terms: EntryTerms) -> QuerySteps[list[SubmitResult] | None]:
     """Write new children whose arguments are packed, as a part of other operations, such as a slice."""
     if not (yield from HOLD_LEASE(**attempt._asdict())):
         return None
     return (yield from submitting(family, terms))
 
 
-def submitting(family: NewFamily, terms: FamilyTerms) -> QuerySteps[list[SubmitResult]]:
+def submitting(family: NewFamily, terms: EntryTerms) -> QuerySteps[list[SubmitResult]]:
     """Write a family whose arguments are packed, as a part of other operations."""
     earlier, fresh = yield from without_known(family.jobs, terms.packing)
     new = _without_families_of(earlier, fresh, family.edges)
@@ -194,7 +180,7 @@ def _joins(new: Mapping[str, NewJob], parents: frozenset[str], needs: Needs, chi
     return rows
 
 
-def _insert(new: Mapping[str, NewJob], parents: frozenset[str], needs: Needs, terms: FamilyTerms) -> QuerySteps[None]:
+def _insert(new: Mapping[str, NewJob], parents: frozenset[str], needs: Needs, terms: EntryTerms) -> QuerySteps[None]:
     needed = {edge.job for edge in needs.edges}
     made_at = ids.milliseconds_of(next(iter(new)))
     for portion in portions([*new.values()]):

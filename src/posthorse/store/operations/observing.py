@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from posthorse.rules.job import Lane, NewJob
-from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.queue_depth import Gauge
-from posthorse.rules.watched import NO_KINDS, Interest, Kinds
+from posthorse.rules.job import NewJob
+from posthorse.rules.watched import Interest
 from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query
-from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, enqueue
+from posthorse.store.operations.submit import EntryTerms, entering
 from posthorse.store.operations.telling import watch
 
 
@@ -63,12 +61,7 @@ def hand_over(
     known: Stored,
     place: str,
     jobs: Sequence[NewJob],
-    *,
-    lanes: Mapping[Lane, int],
-    gauges: Mapping[str, Gauge] = NO_GAUGES,
-    closed: frozenset[str] = NONE_CLOSED,
-    packing: Packing = PLAIN,
-    told: Kinds = NO_KINDS,
+    terms: EntryTerms,
 ) -> QuerySteps[bool]:
     """Move a reader from a place that it was known to be at, and enqueue what its events became.
 
@@ -79,5 +72,5 @@ def hand_over(
     if not (yield from MOVE_READER(name=reader, place=place, known=known.place, unwatched=known.unwatched_at)):
         return False
     if jobs:
-        yield from enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()
+        yield from entering(jobs, terms)
     return True

@@ -11,10 +11,11 @@ from posthorse.rules.job import NewJob
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import Operation, QuerySteps, TypedQuery, operation, query, single_operation
-from posthorse.store.operations.families import FamilyTerms, NewFamily, adding_children
+from posthorse.store.operations.families import NewFamily, adding_children
 from posthorse.store.operations.finish import Settlement, settle_all
 from posthorse.store.operations.lanes import lane_id
 from posthorse.store.operations.read import JobRow
+from posthorse.store.operations.submit import EntryTerms
 
 
 class PartRow(NamedTuple):
@@ -44,7 +45,7 @@ def split_job(
 
 def _split(settlement: Settlement, parts: Sequence[NewJob], packing: Packing, told: Kinds) -> QuerySteps[bool]:
     lane = parts[0].lane
-    terms = FamilyTerms({lane: (yield from lane_id(lane))}, packing=packing, told=told)
+    terms = EntryTerms({lane: (yield from lane_id(lane))}, packing=packing, told=told)
     if (yield from adding_children(settlement.attempt, NewFamily(parts), terms)) is not None:
         yield query("run_after_children", job=settlement.attempt.job)
     return not (yield from settle_all([settlement]).start())

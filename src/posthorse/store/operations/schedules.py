@@ -6,25 +6,22 @@ row for the time itself guards against clocks that are set back. Times that come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from posthorse import ids
 from posthorse.errors import InvalidTransition, JobNotFound, QueueClosed, QueueFull
-from posthorse.rules.job import Lane, NewJob, State
-from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.queue_depth import Gauge
+from posthorse.rules.job import NewJob, State
 from posthorse.rules.schedules import Declared, Overlap, Policies, among_open, at_instant, job_at
 from posthorse.rules.store_events import SteeredSchedule, StoreEventName
-from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import QuerySteps, TypedQuery, operation, query, query_rows, single_operation
 from posthorse.store.operations import store_facts
 from posthorse.store.operations.incidents import note_miss
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.queues import check_open, check_room
-from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, SubmitResult, enqueue
+from posthorse.store.operations.submit import NO_GAUGES, NONE_CLOSED, EntryTerms, SubmitResult, entering
 from posthorse.store.operations.telling import tell_of_store
 from posthorse.store.queries import Row
 
@@ -108,11 +105,7 @@ def fire(
     handled_until: int,
     missed_since: int | None = None,
     forget_before: int = 0,
-    lanes: Mapping[Lane, int],
-    gauges: Mapping[str, Gauge] = NO_GAUGES,
-    closed: frozenset[str] = NONE_CLOSED,
-    packing: Packing = PLAIN,
-    told: Kinds = NO_KINDS,
+    terms: EntryTerms,
 ) -> QuerySteps[Fired | None]:
     """Handle the times of a schedule from `known` to `handled_until`; return the jobs that were made.
 
@@ -126,14 +119,11 @@ def fire(
     if not passed:
         return None
 
-    def enter(made: Sequence[NewJob]) -> QuerySteps[Sequence[SubmitResult]]:
-        return enqueue(made, lanes, packing=packing, told=told).start()
-
     fired = Fired([])
     if runs:
         by_time = yield from _take(declared.name, runs)
         yield query("forget_fires", name=declared.name, before=forget_before)
-        fired = yield from _run(declared, by_time, passed[0][0], gauges, closed, enter)
+        fired = yield from _run(declared, by_time, passed[0][0], terms)
     if missed_since is not None:
         yield from note_miss(declared.name, missed_since, handled_until, len(fired.jobs))
     return fired
@@ -143,22 +133,21 @@ def _run(
     declared: Declared,
     by_time: Mapping[int, NewJob],
     open_jobs: str,
-    gauges: Mapping[str, Gauge],
-    closed: frozenset[str],
-    enter: Callable[[Sequence[NewJob]], QuerySteps[Sequence[SubmitResult]]],
+    terms: EntryTerms,
 ) -> QuerySteps[Fired]:
     """Make the jobs for times that were reserved. open_jobs: the earlier jobs of the schedule, as stored."""
     new = sorted(by_time)
     still_open = yield from _still_open(open_jobs)
     overlap = declared.policies.overlap
     wanted = among_open(overlap, new, is_open=bool(still_open))
-    chosen, refusal = yield from _admitted(wanted, [by_time[time] for time in wanted], gauges, closed)
+    chosen, refusal = yield from _admitted(wanted, [by_time[time] for time in wanted], terms)
     if overlap == "cancel" and chosen:
         yield from _cancel(still_open)
     made = [by_time[time] for time in chosen]
     jobs: list[str] = []
     if made:
-        jobs = [submitted.id for submitted in (yield from enter(made))]
+        admitted = terms._replace(gauges=NO_GAUGES, closed=NONE_CLOSED)
+        jobs = [submitted.id for submitted in (yield from entering(made, admitted))]
     last_at = chosen[-1] if chosen else None
     yield from _note(declared.name, overlap, [*still_open, *jobs], jobs, last_at, skipped=len(new) - len(chosen))
     return Fired(jobs, refusal, len(wanted) - len(chosen))
@@ -195,14 +184,14 @@ def _take(name: str, runs: Sequence[ScheduledRun]) -> QuerySteps[dict[int, NewJo
 
 
 def _admitted(
-    times: Sequence[int], jobs: Sequence[NewJob], gauges: Mapping[str, Gauge], closed: frozenset[str]
+    times: Sequence[int], jobs: Sequence[NewJob], terms: EntryTerms
 ) -> QuerySteps[tuple[Sequence[int], QueueClosed | QueueFull | None]]:
     """Return the times whose jobs may enter their queue (the newest, if there is not room for all), and why the others
     may not.
     """
     try:
-        check_open(jobs, closed)
-        yield from check_room(jobs, gauges)
+        check_open(jobs, terms.closed)
+        yield from check_room(jobs, terms.gauges)
     except QueueClosed as refusal:
         return (), refusal
     except QueueFull as refusal:
@@ -215,12 +204,7 @@ def _admitted(
 def trigger(
     declared: Declared,
     job: NewJob,
-    *,
-    lanes: Mapping[Lane, int],
-    gauges: Mapping[str, Gauge] = NO_GAUGES,
-    closed: frozenset[str] = NONE_CLOSED,
-    packing: Packing = PLAIN,
-    told: Kinds = NO_KINDS,
+    terms: EntryTerms,
 ) -> QuerySteps[SubmitResult]:
     """Make a job of a schedule now, whatever its times and whether it is paused.
 
@@ -233,7 +217,7 @@ def trigger(
     now = yield from store_facts.now()
     still_open = yield from _still_open(held[0][0])
     made = job_at(job, _timely(job.id, now), name=declared.name, time=now, policies=Policies())
-    [submitted] = yield from enqueue([made], lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()
+    [submitted] = yield from entering([made], terms)
     jobs = [*still_open, submitted.id]
     yield from _note(declared.name, declared.policies.overlap, jobs, [submitted.id], now, skipped=0)
     return submitted

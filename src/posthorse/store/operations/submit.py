@@ -35,6 +35,16 @@ ENQUEUE_ALIKE = TypedQuery("enqueue_alike", tuple[int, int])
 ENQUEUE_ONE = TypedQuery("enqueue_one", tuple[int, int])
 
 
+class EntryTerms(NamedTuple):
+    """With what jobs enter the store; see `enqueue`."""
+
+    lanes: Mapping[Lane, int]
+    gauges: Mapping[str, Gauge] = NO_GAUGES
+    closed: frozenset[str] = NONE_CLOSED
+    packing: Packing = PLAIN
+    told: Kinds = NO_KINDS
+
+
 class SubmitResult(NamedTuple):
     """Where a submitted job is; `created` is False if a key or an identity matched an earlier one."""
 
@@ -83,6 +93,12 @@ def enqueue(
     is_heavy = len(jobs) > 1 and _weight(jobs) > MAX_BATCH_BYTES
     start = partial(_enqueue, jobs, lanes, has_keys, gauges, closed, packing, told)
     return Operation(start, is_single=not (has_keys or has_places or gauges or is_heavy or told))
+
+
+def entering(jobs: Sequence[NewJob], terms: EntryTerms) -> QuerySteps[list[SubmitResult]]:
+    """Do as `enqueue`, as a part of other operations."""
+    lanes, gauges, closed, packing, told = terms
+    return enqueue(jobs, lanes, gauges=gauges, closed=closed, packing=packing, told=told).start()
 
 
 def _enqueue(

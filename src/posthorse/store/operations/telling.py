@@ -6,7 +6,7 @@ recorded, in the same statement.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from posthorse.clock import SECOND, monotonic
 from posthorse.rules.queues import Layer, layer_from_words
 from posthorse.rules.store_events import Loss, QueueChange, SteeredSchedule, StoreEventName
-from posthorse.rules.watched import Interest, Kinds, Watched, encode_interest
+from posthorse.rules.watched import Interest, Watched, encode_interest
 from posthorse.store.base import (
     BoundQuery,
     QuerySteps,
@@ -145,11 +145,6 @@ def tell_started(runner: str, jobs: Sequence[tuple[str, int]]) -> QuerySteps[Non
         for begin in range(0, len(ids), MAX_BLOCK):
             block = _encode(ids[begin : begin + MAX_BLOCK]).decode()
             yield query("tell_started", runner=runner, attempt=attempt, jobs=block)
-
-
-def wanted_of(kinds: Kinds, jobs: Iterable[tuple[str, str]]) -> Collection[str]:
-    """Return those of the jobs (id, kind) whose kind is watched."""
-    return [job for job, kind in jobs if kind in kinds]
 
 
 def _by_attempt(jobs: Iterable[tuple[str, int]]) -> Mapping[int, list[str]]:

@@ -15,8 +15,9 @@ from posthorse import ids
 from posthorse.rules.in_flow import InFlow
 from posthorse.rules.job import NewJob, Options
 from posthorse.rules.registry import KindOptions, Registered, Registry, register
-from posthorse.store.operations.families import FamilyTerms, NewFamily, add_children
+from posthorse.store.operations.families import NewFamily, add_children
 from posthorse.store.operations.fence import Fence
+from posthorse.store.operations.submit import EntryTerms
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.running.running_job import RunningJob
@@ -55,7 +56,7 @@ class _Spreader:
             jobs = self._jobs(batch)
             with batch.transaction():
                 # Without its lease it adds nothing, and neither would the cursor be saved.
-                self._store.run(add_children(self._attempt, NewFamily(jobs), FamilyTerms(lanes, packing=self._packing)))
+                self._store.run(add_children(self._attempt, NewFamily(jobs), EntryTerms(lanes, packing=self._packing)))
 
     def _jobs(self, items: Sequence[tuple[int, Any]]) -> list[NewJob]:
         name = self._kind.signature.names[0]
