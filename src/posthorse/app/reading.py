@@ -63,8 +63,9 @@ def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
     row = yield from look_up(app, read.job(job_id))
     if row is None:
         raise (yield from look_up(app, why_missing(job_id)))
-    status = yield from status_with_steps(app, row)
-    if is_cut(row, app.registry):
+    options = Options.decode(row.options)
+    status = yield from status_with_steps(app, row, options)
+    if may_have_parts(options, row.kind, app.registry):
         status = replace(status, progress=(yield from _progress_of_parts(app, job_id, status.progress)))
     if status.state is not State.PENDING:
         return status
@@ -73,10 +74,11 @@ def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
     return replace(status, waits_for=(yield from cause_of(app, status)))
 
 
-def status_with_steps(app: Posthorse, row: read.JobRow) -> Verb[Status]:
+def status_with_steps(app: Posthorse, row: read.JobRow, options: Options | None = None) -> Verb[Status]:
     """Turn a stored row into a status; the progress of a flow is how many of its steps are over."""
-    status = make_status(row, app.registry)
-    if row.options is not None and status.kind not in app.registry and is_flow(row.options):
+    options = options or Options.decode(row.options)
+    status = make_status(row, app.registry, options)
+    if status.kind not in app.registry and is_flow(options):
         count = yield from look_up(app, flow_count(row.id))
         if count is not None:
             return replace(status, progress=Progress(done=count.total - count.open, total=count.total))
@@ -105,9 +107,9 @@ def end_of(app: Posthorse, job_id: str) -> Verb[Finished | None]:
     return Finished(job_id, state, result, error, row.reason, result_type)
 
 
-def is_flow(options: str | None) -> bool:
-    """Return whether a job is a flow, given its stored options."""
-    place = Options.decode(options).flow
+def is_flow(options: Options) -> bool:
+    """Return whether a job with these options is a flow."""
+    place = options.flow
     return place is not None and place.is_flow
 
 
@@ -151,10 +153,10 @@ def is_packed(text: str | None) -> bool:
     return text is not None and text.startswith(PACKED)
 
 
-def make_status(row: read.JobRow, registry: Registry) -> Status:
-    """Turn a stored row into a status."""
+def make_status(row: read.JobRow, registry: Registry, options: Options | None = None) -> Status:
+    """Turn a stored row into a status. `options`: those in the row, if they are decoded already."""
     state = State(row.state)
-    options = Options.decode(row.options)
+    options = options or Options.decode(row.options)
     texts = registry.packing.of(row.id, options.tenant)
     declared = registry[row.kind].options.max_attempts if row.kind in registry else None
     return Status(
@@ -184,10 +186,9 @@ def make_status(row: read.JobRow, registry: Registry) -> Status:
     )
 
 
-def is_cut(row: read.JobRow, registry: Registry) -> bool:
-    """Return whether a job may have parts."""
-    options = Options.decode(row.options)
-    declared = registry[row.kind].options.shards if row.kind in registry else None
+def may_have_parts(options: Options, kind: str, registry: Registry) -> bool:
+    """Return whether a job with these options may have parts."""
+    declared = registry[kind].options.shards if kind in registry else None
     return options.part is None and (options.shards or declared) is not None
 
 

@@ -6,7 +6,6 @@ microseconds.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from posthorse.clock import SECOND, microseconds
 from posthorse.errors import InvalidOption
 from posthorse.rules.durations import Duration, as_text, as_timedelta
 from posthorse.rules.job import State
-from posthorse.rules.values.type_mismatch import short
+from posthorse.rules.values.named_fields import named_fields
 
 Span = Duration | Literal["forever"]
 RetentionPart = Literal["completed", "failed", "cancelled", "results", "logs"]
@@ -83,16 +82,8 @@ def as_keep(value: object) -> Keep:
     """
     if isinstance(value, Keep):
         return value
-    if isinstance(value, str) and "=" in value:
-        value = dict(_pair(part) for part in value.split(","))
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[object, object]", value)
-        for name in fields:
-            if name not in ENDINGS:
-                near = difflib.get_close_matches(str(name), ENDINGS, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ENDINGS)}"
-                raise InvalidOption(f"keep has no {short(name)}; {hint}")
-        return Keep(**cast("dict[str, Span]", dict(fields)))
+    if (fields := named_fields(value, ENDINGS, of="keep")) is not None:
+        return Keep(**cast("dict[str, Span]", fields))
     span = cast("Span", value)
     _micros_of(span, name="keep")
     return Keep(completed=span, cancelled=span)
@@ -212,11 +203,6 @@ def _at(declaration: Declaration | None, now: int) -> Keep:
 def _may_shorten(span: float | None, before: float | None) -> bool:
     """Return whether an ending may leave earlier. What is not said is up to another layer, and may be shorter."""
     return span != before and (span is None or before is None or span < before)
-
-
-def _pair(part: str) -> tuple[str, str]:
-    ending, _, span = part.partition("=")
-    return ending.strip(), span.strip()
 
 
 def _first(layers: tuple[Keep | None, ...], ending: RetentionPart) -> float:

@@ -6,7 +6,6 @@ function decides in its own way. Pure: the worker measures.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from posthorse.rules.durations import Duration, as_text, as_timedelta
 from posthorse.rules.gates import Requirement, gate_rule_of
 from posthorse.rules.job import checked_name
 from posthorse.rules.limits import Rate, as_rate, limit_as_words
+from posthorse.rules.values.named_fields import named_fields
 from posthorse.rules.values.texts import one_line
 from posthorse.rules.values.type_mismatch import short
 
@@ -125,18 +125,12 @@ def as_throttle(value: object) -> Throttle | ThrottleFunction:
     """
     if isinstance(value, Throttle):
         return value
-    if isinstance(value, str):
-        if "=" not in value:
-            return Throttle(items=value)
-        value = dict(_pair(part) for part in value.split(","))
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[object, object]", value)
-        for name in fields:
-            if name not in _NAMES:
-                near = difflib.get_close_matches(str(name), _NAMES, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_NAMES)}"
-                raise InvalidOption(f"throttle has no {short(name)}; {hint}")
-        return Throttle(**{str(name): one for name, one in fields.items() if one is not None})  # type: ignore[arg-type]  # checked by Throttle
+    if isinstance(value, str) and "=" not in value:
+        return Throttle(items=value)
+    if (fields := named_fields(value, _NAMES, of="throttle")) is not None:
+        if isinstance(value, str) and "load" in fields:
+            fields["load"] = _number(fields["load"])
+        return Throttle(**{name: one for name, one in fields.items() if one is not None})  # type: ignore[arg-type]  # checked by Throttle
     if callable(value):
         return cast("ThrottleFunction", value)
     raise InvalidOption(
@@ -353,12 +347,12 @@ def _check_engine(engine: object) -> None:
         )
 
 
-def _pair(text: str) -> tuple[str, object]:
-    name, _, value = text.partition("=")
+def _number(text: object) -> object:
+    """Return the number that a text is; the text itself if it is none, to be refused as what the user wrote."""
     try:
-        return name.strip(), float(value) if name.strip() == "load" else value.strip()
+        return float(cast("str", text))
     except ValueError:
-        return name.strip(), value.strip()
+        return text
 
 
 def _as_word(value: object, name: str) -> object:
