@@ -57,9 +57,9 @@ ALL = Throttle(
     ],
 )
 def test_what_is_above_its_most_is_busy_and_says_so(name: str, reading: float, reason: str) -> None:
-    calm = {signal: signal.most for signal in ALL.signals}
+    calm = {ceiling: ceiling.most for ceiling in ALL.ceilings}
     assert busy(ALL, dict(calm)) is None
-    wait = busy(ALL, {**calm, **{signal: reading for signal in ALL.signals if signal.name == name}})
+    wait = busy(ALL, {**calm, **{ceiling: reading for ceiling in ALL.ceilings if ceiling.name == name}})
     assert wait == Wait(reason)
     assert in_words(Wait(reason)) == f"throttled: {reason}"
 
@@ -67,9 +67,9 @@ def test_what_is_above_its_most_is_busy_and_says_so(name: str, reading: float, r
 def test_what_is_silent_counts_as_said_and_what_cannot_be_measured_is_calm() -> None:
     for when_silent, reason in (("calm", None), ("busy", "http://db/ok is silent")):
         throttle = Throttle(probe="http://db/ok", when_silent=when_silent)  # type: ignore[arg-type]  # one of both
-        wait = busy(throttle, {throttle.signals[0]: SILENT})
+        wait = busy(throttle, {throttle.ceilings[0]: SILENT})
         assert (None if wait is None else wait.reason) == reason
-        assert busy(throttle, {throttle.signals[0]: None}) is None
+        assert busy(throttle, {throttle.ceilings[0]: None}) is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_items_wait_for_their_tokens() -> None:
 def test_a_throttle_may_be_written_as_text_or_table(given: object, same: Throttle) -> None:
     found = as_throttle(given)
     assert isinstance(found, Throttle)
-    assert (found.signals, found.rate) == (same.signals, same.rate)
+    assert (found.ceilings, found.rate) == (same.ceilings, same.rate)
 
 
 @pytest.mark.parametrize("throttle", [ALL, Throttle(items=ph.Rate("5/s", name="mail"), when_silent="busy")])
@@ -137,7 +137,7 @@ def test_a_throttle_is_stored_and_read_as_it_was(throttle: Throttle) -> None:
     stored = layer_as_words(checked_live_layer({"throttle": throttle}, queue="a"))
     found = layer_from_words(stored)["throttle"]
     assert isinstance(found, Throttle)
-    assert (found.signals, found.rate, found.when_silent) == (throttle.signals, throttle.rate, throttle.when_silent)
+    assert (found.ceilings, found.rate, found.when_silent) == (throttle.ceilings, throttle.rate, throttle.when_silent)
 
 
 def test_a_throttle_is_shown_in_words() -> None:

@@ -33,7 +33,7 @@ def app(store_url: str) -> Iterator[ph.Posthorse]:
 
 
 class Fake:
-    """A signal that a test sets."""
+    """A figure that a test sets."""
 
     def __init__(self, app: ph.Posthorse, name: str, value: float) -> None:
         self.value = value

@@ -28,7 +28,7 @@ from posthorse.cli.options import as_using, job_options
 from posthorse.cli.run_choice import Neighbour, go_on, start
 from posthorse.cli.run_messages import Milestones
 from posthorse.cli.screen import can_animate, clean, complain, out_json, say
-from posthorse.cli.signals import Stop, stopped_by_signals
+from posthorse.cli.stop_requests import Stop, stopped_by_signals
 from posthorse.cli.target import again, be_patient, json_option, open_application, target_options
 from posthorse.cli.wording import amount
 from posthorse.rules.job import State, Status

@@ -25,7 +25,7 @@ from posthorse.rules.registry import Registered, Registry
 from posthorse.store.operations.claim import Claimed
 from posthorse.store.operations.fence import Fence
 from posthorse.store.patience import wait_as, worker_waiting
-from posthorse.worker.base import log_capture, printing, signals
+from posthorse.worker.base import log_capture, printing, process_signals
 from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.base.launch import import_before_the_project, inherited_socket
 from posthorse.worker.base.log_capture import RECORDER
@@ -257,7 +257,7 @@ def main(descriptor: int) -> None:
     import_before_the_project(plan.backend)
     sys.path[:], sys.argv[:] = plan.path, plan.arguments
     # The runner decides when a child stops.
-    signals.stay()
+    process_signals.stay()
     configure_logging(plan.log_level, plan.log_format)
     _run(ChildMain(plan, channel, told))
     end_gracefully(0)

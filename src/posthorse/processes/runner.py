@@ -34,7 +34,7 @@ from posthorse.store.operations.runners import register
 from posthorse.store.operations.tallies import Counted
 from posthorse.store.patience import STOPPING_WAIT, wait_as, worker_waiting
 from posthorse.worker.assembly import make_job_loop, make_runner
-from posthorse.worker.base import signals
+from posthorse.worker.base import process_signals
 from posthorse.worker.base.event_loop import new_loop, run_to_end
 from posthorse.worker.base.launch import import_before_the_project, inherited_socket
 from posthorse.worker.base.log_lines import configure_logging
@@ -205,7 +205,7 @@ def main(descriptor: int) -> None:
     plan = msgspec.convert(told["plan"], RunnerPlan)
     die_with_parent(plan.parent)
     # Terminals and service managers signal whole groups, but the supervisor decides when a runner stops.
-    signals.stay()
+    process_signals.stay()
     configure_logging(plan.worker_plan.log_level, plan.worker_plan.log_format)
     import_before_the_project(plan.backend)
     try:
@@ -213,7 +213,7 @@ def main(descriptor: int) -> None:
     except PosthorseError as error:
         log.error("%s", error)
         end_gracefully(UNUSABLE)
-    signals.stay()  # whatever the application has set
+    process_signals.stay()  # whatever the application has set
     gc.freeze()  # all that was imported stays, so full collections need not walk through it again and again
     code = _run(process)
     if code == LOST_LEASE:

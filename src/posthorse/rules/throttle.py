@@ -1,6 +1,6 @@
 """Throttles: what must be calm before a long job begins its next slice, and what follows if it is not.
 
-A throttle names signals, each with the most that is allowed, and how many items may be done in a span of time. A user's
+A throttle has ceilings of figures such as the load, and of how many items may be done in a span of time. A user's
 function decides in its own way. Pure: the worker measures.
 """
 
@@ -33,7 +33,7 @@ MAX_ANSWER = 200
 """Characters of a function's text that are kept."""
 
 SILENT: Literal["silent"] = "silent"
-"""The reading of a signal that does not answer in time, or whose measuring failed."""
+"""The reading of a figure that does not come in time, or whose measuring failed."""
 
 Name = Literal["load", "memory", "replica_lag", "wal_rate", "dead_rows", "oldest_transaction", "probe"]
 Reading = float | Literal["silent"] | None
@@ -44,8 +44,8 @@ ThrottleFunction = Callable[[], object]
 """Returns False, True, a text that says why to wait, or how long; or an awaitable of that."""
 
 
-class Signal(NamedTuple):
-    """A signal with the most that is allowed, in seconds, bytes, rows or a share; `of` is its table or address."""
+class Ceiling(NamedTuple):
+    """The most that a figure may be, in seconds, bytes, rows or a share; `of` is its table or address."""
 
     name: Name
     most: float
@@ -65,7 +65,7 @@ class Throttle:
     dead_rows: how many dead rows its tables may have: `{"users": 1_000_000}`.
     oldest_transaction: how old its oldest transaction may be.
     probe: an http or https address whose status is 200 to 299 while all is well.
-    when_silent: "calm" or "busy": how a signal counts that does not answer in time.
+    when_silent: "calm" or "busy": how a figure counts that does not come in time.
     on: the SQLAlchemy engine of the PostgreSQL server, if that is not the store's; only in code.
 
     Durations are seconds, timedelta or text. Raises InvalidOption.
@@ -81,15 +81,15 @@ class Throttle:
     probe: str | None = None
     when_silent: WhenSilent = "calm"
     on: object = None
-    signals: Sequence[Signal] = field(init=False, repr=False, compare=False)
-    """The signals, in the order in which they are judged."""
+    ceilings: Sequence[Ceiling] = field(init=False, repr=False, compare=False)
+    """What is measured, in the order in which it is judged."""
     rate: Rate | None = field(init=False, repr=False, compare=False)
     """The rate of items."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", None if self.items is None else _checked_items(self.items))
-        object.__setattr__(self, "signals", tuple(_signals(self)))
-        if not self.signals and self.rate is None:
+        object.__setattr__(self, "ceilings", tuple(_ceilings(self)))
+        if not self.ceilings and self.rate is None:
             raise InvalidOption(f"a throttle needs something to look at: {', '.join(_GIVEN)}")
         if cast("object", self.when_silent) not in ("calm", "busy"):
             raise InvalidOption(f'when_silent is {short(self.when_silent)}; it must be "calm" or "busy"')
@@ -179,15 +179,15 @@ class Leave(NamedTuple):
     seconds: float
 
 
-def busy(throttle: Throttle, readings: Mapping[Signal, Reading]) -> Wait | None:
+def busy(throttle: Throttle, readings: Mapping[Ceiling, Reading]) -> Wait | None:
     """Return why a job must wait, by what was measured; None if all is calm."""
-    for signal in throttle.signals:
-        reading = readings.get(signal)
+    for ceiling in throttle.ceilings:
+        reading = readings.get(ceiling)
         if reading == SILENT:
             if throttle.when_silent == "busy":
-                return Wait(f"{_named(signal)} is silent")
-        elif reading is not None and reading > signal.most:
-            return Wait(_too_much(signal, reading))
+                return Wait(f"{_named(ceiling)} is silent")
+        elif reading is not None and reading > ceiling.most:
+            return Wait(_too_much(ceiling, reading))
     return None
 
 
@@ -233,26 +233,26 @@ def in_words(wait: Wait) -> str:
     return f"{THROTTLED}: {wait.reason}"
 
 
-def _too_much(signal: Signal, reading: float) -> str:
-    match signal.name:
+def _too_much(ceiling: Ceiling, reading: float) -> str:
+    match ceiling.name:
         case "load":
-            return f"the load is {reading:.1f}, {signal.most:g} are allowed"
+            return f"the load is {reading:.1f}, {ceiling.most:g} are allowed"
         case "memory":
-            return f"{reading:.0%} of the memory is in use, {signal.most:.0%} are allowed"
+            return f"{reading:.0%} of the memory is in use, {ceiling.most:.0%} are allowed"
         case "replica_lag":
-            return f"replica lag is {_seconds(reading)}, {_seconds(signal.most)} are allowed"
+            return f"replica lag is {_seconds(reading)}, {_seconds(ceiling.most)} are allowed"
         case "wal_rate":
-            return f"the server logs {size_text(int(reading))}/s, {size_text(int(signal.most))}/s are allowed"
+            return f"the server logs {size_text(int(reading))}/s, {size_text(int(ceiling.most))}/s are allowed"
         case "dead_rows":
-            return f"table {signal.of} has {int(reading):,} dead rows, {int(signal.most):,} are allowed"
+            return f"table {ceiling.of} has {int(reading):,} dead rows, {int(ceiling.most):,} are allowed"
         case "oldest_transaction":
-            return f"the oldest transaction is {_seconds(reading)} old, {_seconds(signal.most)} are allowed"
+            return f"the oldest transaction is {_seconds(reading)} old, {_seconds(ceiling.most)} are allowed"
         case "probe":
-            return f"{signal.of} has status {int(reading)}"
+            return f"{ceiling.of} has status {int(reading)}"
 
 
-def _named(signal: Signal) -> str:
-    return signal.of or signal.name.replace("_", " ")
+def _named(ceiling: Ceiling) -> str:
+    return ceiling.of or ceiling.name.replace("_", " ")
 
 
 def _seconds(seconds: float) -> str:
@@ -262,23 +262,23 @@ def _seconds(seconds: float) -> str:
 # ── checks ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _signals(given: Throttle) -> list[Signal]:
-    found: list[Signal] = []
+def _ceilings(given: Throttle) -> list[Ceiling]:
+    found: list[Ceiling] = []
     if given.load is not None:
-        found.append(Signal("load", _above_zero(given.load, "load", "8")))
+        found.append(Ceiling("load", _above_zero(given.load, "load", "8")))
     if given.memory is not None:
-        found.append(Signal("memory", _share(given.memory)))
+        found.append(Ceiling("memory", _share(given.memory)))
     if given.replica_lag is not None:
-        found.append(Signal("replica_lag", _span(given.replica_lag, "replica_lag")))
+        found.append(Ceiling("replica_lag", _span(given.replica_lag, "replica_lag")))
     if given.wal_rate is not None:
         text = given.wal_rate
         size = text.strip().removesuffix("/s") if isinstance(text, str) else text
-        found.append(Signal("wal_rate", as_bytes(size, name="wal_rate")))
+        found.append(Ceiling("wal_rate", as_bytes(size, name="wal_rate")))
     found += _tables(given.dead_rows)
     if given.oldest_transaction is not None:
-        found.append(Signal("oldest_transaction", _span(given.oldest_transaction, "oldest_transaction")))
+        found.append(Ceiling("oldest_transaction", _span(given.oldest_transaction, "oldest_transaction")))
     if given.probe is not None:
-        found.append(Signal("probe", 0, _address(given.probe)))
+        found.append(Ceiling("probe", 0, _address(given.probe)))
     return found
 
 
@@ -314,7 +314,7 @@ def _span(value: Duration, name: str) -> float:
     return seconds
 
 
-def _tables(value: object) -> list[Signal]:
+def _tables(value: object) -> list[Ceiling]:
     if value is None:
         return []
     shown = short(value)
@@ -322,7 +322,7 @@ def _tables(value: object) -> list[Signal]:
     if not tables:
         raise InvalidOption(f'dead_rows is {shown}; give a table and a number of rows: {{"users": 1_000_000}}')
     return [
-        Signal(
+        Ceiling(
             "dead_rows", _above_zero(most, f"dead_rows of {short(table)}", "1000000"), checked_name(table, what="table")
         )
         for table, most in tables.items()
@@ -343,7 +343,7 @@ def _address(value: object) -> str:
 def _check_engine(engine: object) -> None:
     if not hasattr(engine, "connect") or hasattr(engine, "sync_engine"):
         raise InvalidOption(
-            f"on is {short(engine)}; give an SQLAlchemy Engine, because signals are measured in a thread"
+            f"on is {short(engine)}; give an SQLAlchemy Engine, because figures are measured in a thread"
         )
 
 

@@ -19,7 +19,7 @@ from posthorse.rules.throttle import Throttle, ThrottleFunction
 from posthorse.store.store import Store
 from posthorse.worker.base.launch import STARTED_IN
 from posthorse.worker.base.log_lines import log_format, log_level
-from posthorse.worker.base.signals import seconds_since_signal
+from posthorse.worker.base.process_signals import seconds_since_signal
 from posthorse.worker.isolation.child_process import ChildProcess, start_child
 from posthorse.worker.isolation.code_location import CodeLocation, NotFound, location_of
 from posthorse.worker.isolation.exit_status import outcome_of, status_in_words

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from posthorse.clock import monotonic
 from posthorse.rules.job import JobError
 from posthorse.rules.outcomes import Raised
-from posthorse.worker.base.signals import seconds_since_signal
+from posthorse.worker.base.process_signals import seconds_since_signal
 
 PATIENCE, LOOK_INTERVAL = 0.5, 0.05
 """Seconds to wait for the worker's stop if an error says that a signal ended a program, and between checks."""

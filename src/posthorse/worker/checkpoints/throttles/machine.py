@@ -1,4 +1,4 @@
-"""Signals of this machine: its load, and how much of its memory is in use."""
+"""Figures of this machine: its load, and how much of its memory is in use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Measuring for throttles: once a process, however many jobs look.
 
-What may take long is measured in a thread of its own, and no job waits longer than a moment for it. A signal that hangs
+What may take long is measured in a thread of its own, and no job waits longer than a moment for it. A figure that hangs
 has one thread that hangs, and counts as silent until it answers.
 """
 
@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from posthorse.clock import monotonic
-from posthorse.rules.throttle import SILENT, Name, Reading, Signal, Throttle
+from posthorse.rules.throttle import SILENT, Ceiling, Name, Reading, Throttle
 from posthorse.rules.tuning import Tuning
 from posthorse.store.store import Store
 from posthorse.worker.checkpoints.throttles.machine import load_average, memory_in_use
@@ -29,11 +29,11 @@ QUICK_INTERVAL = 1.0
 QUICK: frozenset[Name] = frozenset({"load", "memory"})
 
 Measure = Callable[[str], float | None]
-"""Measures a signal of a table or address; None if it cannot be measured here. Raises what it likes."""
+"""Measures a figure of a table or address; None if it cannot be measured here. Raises what it likes."""
 
 
 class Measurement:
-    """The last reading of one signal, and the next one while it is under way."""
+    """The last reading of one ceiling, and the next one while it is under way."""
 
     def __init__(self, measure: Callable[[], float | None], label: str, *, is_quick: bool, tuning: Tuning) -> None:
         self._measure = measure
@@ -58,7 +58,7 @@ class Measurement:
             if is_due and self._under_way is None:
                 self._began, self._under_way = now, Future()
                 threading.Thread(
-                    target=self._run, args=(self._under_way,), name="posthorse-signal", daemon=True
+                    target=self._run, args=(self._under_way,), name="posthorse-figure", daemon=True
                 ).start()
             if self._under_way is None or (self._at is not None and now - self._at < 2 * self._interval):
                 return None
@@ -102,7 +102,7 @@ class AwaitedReading(NamedTuple):
 
 
 class Measuring:
-    """The measurements of one process, for one store. `measures` has how each signal is measured."""
+    """The measurements of one process, for one store. `measures` has how each figure is measured."""
 
     def __init__(self, store: Store) -> None:
         self._tuning = store.tuning
@@ -117,9 +117,9 @@ class Measuring:
             **server_measures(ServerOfStore(weakref.proxy(store))),
         }
 
-    def of(self, throttle: Throttle) -> Sequence[tuple[Signal, Measurement]]:
-        """Return the measurements of a throttle's signals."""
-        return [(signal, self._measurement(signal, throttle.on)) for signal in throttle.signals]
+    def of(self, throttle: Throttle) -> Sequence[tuple[Ceiling, Measurement]]:
+        """Return the measurements of all that a throttle has ceilings for."""
+        return [(ceiling, self._measurement(ceiling, throttle.on)) for ceiling in throttle.ceilings]
 
     def note_failure(self, function: object, error: Exception) -> None:
         """Log that a function failed, once until it worked again."""
@@ -132,17 +132,17 @@ class Measuring:
         """Note that a function worked."""
         self._failing.discard(function)
 
-    def _measurement(self, signal: Signal, engine: object) -> Measurement:
+    def _measurement(self, ceiling: Ceiling, engine: object) -> Measurement:
         measures = self.measures if engine is None else self._measures_on(engine)
-        own = engine if signal.name in measures else None
-        key = (signal.name, signal.of, own)
+        own = engine if ceiling.name in measures else None
+        key = (ceiling.name, ceiling.of, own)
         with self._guard:
             found = self._measurements.get(key)
             if found is None:
-                measure = measures.get(signal.name) or self.measures[signal.name]
-                label = f"{signal.name.replace('_', ' ')}{f' of {signal.of}' if signal.of else ''}"
+                measure = measures.get(ceiling.name) or self.measures[ceiling.name]
+                label = f"{ceiling.name.replace('_', ' ')}{f' of {ceiling.of}' if ceiling.of else ''}"
                 found = self._measurements[key] = Measurement(
-                    lambda: measure(signal.of), label, is_quick=signal.name in QUICK, tuning=self._tuning
+                    lambda: measure(ceiling.of), label, is_quick=ceiling.name in QUICK, tuning=self._tuning
                 )
             return found
 

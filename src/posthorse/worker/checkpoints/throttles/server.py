@@ -1,6 +1,6 @@
-"""Signals of a PostgreSQL server: the store's, or that of an SQLAlchemy engine.
+"""Figures of a PostgreSQL server: the store's, or that of an SQLAlchemy engine.
 
-A role that may not see what others do is told so once, and such a signal counts as calm.
+A role that may not see what others do is told so once, and such a figure counts as calm.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ServerOfEngine:
 
 
 def server_measures(server: Server) -> Mapping[Name, Callable[[str], float | None]]:
-    """Return how to measure the signals of a server."""
+    """Return how to measure the figures of a server."""
     measures = _Measures(server)
     return {
         "replica_lag": measures.replica_lag,
@@ -113,18 +113,18 @@ class _Measures:
             self._tell_once(f"dead_rows of {table}", f"the server has no table {table!r}, or is not PostgreSQL")
         return rows
 
-    def _state(self, signal: str) -> ServerState | None:
+    def _state(self, figure: str) -> ServerState | None:
         state = self._server.state()
         if state is None:
-            self._tell_once(signal, "the server is not PostgreSQL; give on=engine to a throttle of another database")
+            self._tell_once(figure, "the server is not PostgreSQL; give on=engine to a throttle of another database")
         return state
 
-    def _may_see(self, state: ServerState, signal: str) -> bool:
+    def _may_see(self, state: ServerState, figure: str) -> bool:
         if not state.may_see:
-            self._tell_once(signal, "the role may not see it; GRANT pg_read_all_stats to it")
+            self._tell_once(figure, "the role may not see it; GRANT pg_read_all_stats to it")
         return bool(state.may_see)
 
-    def _tell_once(self, signal: str, why: str) -> None:
-        if signal not in self._told:
-            self._told.add(signal)
-            log.warning("a throttle cannot measure %s, which counts as calm: %s", signal, why)
+    def _tell_once(self, figure: str, why: str) -> None:
+        if figure not in self._told:
+            self._told.add(figure)
+            log.warning("a throttle cannot measure %s, which counts as calm: %s", figure, why)

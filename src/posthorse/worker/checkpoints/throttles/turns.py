@@ -14,9 +14,9 @@ from posthorse.clock import SECOND, monotonic
 from posthorse.errors import InvalidOption
 from posthorse.rules.outcomes import Snoozed
 from posthorse.rules.throttle import (
+    Ceiling,
     Leave,
     Reading,
-    Signal,
     Throttle,
     ThrottleFunction,
     Wait,
@@ -99,7 +99,7 @@ class ThrottledTurns:
         return longest
 
     def _of_throttle(self, throttle: Throttle, scope: Sequence[str]) -> Generator[object, object, Wait | None]:
-        if throttle.signals:
+        if throttle.ceilings:
             wait = busy(throttle, (yield from self._readings(throttle)))
             if wait is not None:
                 return wait
@@ -110,14 +110,14 @@ class ThrottledTurns:
             yield from self._take(requirement, 0)
         return wait_for_items(throttle.rate, self._goes_on_at[requirement.gate] - monotonic())
 
-    def _readings(self, throttle: Throttle) -> Generator[object, object, dict[Signal, Reading]]:
-        found: Sequence[tuple[Signal, Measurement]] = self._journal.measuring.of(throttle)
+    def _readings(self, throttle: Throttle) -> Generator[object, object, dict[Ceiling, Reading]]:
+        found: Sequence[tuple[Ceiling, Measurement]] = self._journal.measuring.of(throttle)
         now = monotonic()
         awaited: list[AwaitedReading] = [one for _, each in found if (one := each.refresh(now)) is not None]
         if awaited:
             yield self._do.settle(awaited)
         now = monotonic()
-        return {signal: each.reading(now) for signal, each in found}
+        return {ceiling: each.reading(now) for ceiling, each in found}
 
     def _of_function(self, function: ThrottleFunction) -> Generator[object, object, Wait | None]:
         answer = yield self._do.call(function)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from posthorse.worker.base.signals import note, only_here
+from posthorse.worker.base.process_signals import note, only_here
 
 
 class Stop:
