@@ -9,9 +9,9 @@ from posthorse.rules.topics import Topic
 from posthorse.store.base import Operation
 from posthorse.store.operations.checkpoints import Saved, checkpoint
 from posthorse.store.operations.signals import Heard, heard
+from posthorse.store.operations.step_waits import BegunWait, begin_wait
 from posthorse.store.operations.steps import StepRow
 from posthorse.store.operations.store_facts import store_now
-from posthorse.store.operations.waits import BegunWait, begin_wait
 from posthorse.worker.checkpoints.journal import Journal
 
 

@@ -26,7 +26,7 @@ class Executors:
         executor = self._isolated if kind.is_isolated else self._in_process
         running = RunningJob(job.claimed, job.lane, kind, executor, job.queue)
         if running.options.flow is not None and running.options.flow.spreads is not None:
-            from posthorse.worker.running.spreading import spread_instead  # here, because few jobs spread lists
+            from posthorse.worker.running.flow_map import spread_instead  # here, because few jobs spread lists
 
             spread_instead(running, self._store, self._runner, self._registry)
             running.executor = self._in_process

@@ -1,4 +1,4 @@
-"""Waits inside a job: how long one lasts is decided by the store's clock, and noted as a step."""
+"""The waits of steps, for a sleep or for an event: their end is decided by the store's clock, and noted as a step."""
 
 from __future__ import annotations
 

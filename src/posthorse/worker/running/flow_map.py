@@ -1,6 +1,6 @@
-"""Spreading: a job that adds a job of its kind for each item of a list, instead of running the code of the kind.
+"""`flow.map` over a list that an earlier step returned: its job adds a job for each item, instead of running the code.
 
-The list is what an earlier step returned, so it is known only when the job runs. It is a long job with slices: each
+The list is known only when the job runs. It is a long job with slices: each
 adds its jobs, and its cursor, in one commit, so none is added twice however often the job is interrupted.
 """
 
