@@ -1,7 +1,7 @@
 """`flow.map` over a list that an earlier step returned: its job adds a job for each item, instead of running the code.
 
-The list is known only when the job runs. It is a long job with slices: each
-adds its jobs, and its cursor, in one commit, so none is added twice however often the job is interrupted.
+The list is known only when the job runs. It is a long job with slices: each adds its jobs, and its cursor, in one
+commit, so none is added twice however often the job is interrupted.
 """
 
 from __future__ import annotations
