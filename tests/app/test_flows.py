@@ -13,7 +13,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.app.flow import Flow
-from posthorse.worker.running import spreading
+from posthorse.worker.running import flow_map
 from tests.waiting import until, until_state
 
 
@@ -720,7 +720,7 @@ def test_a_step_for_each_item_fails_if_one_fails_and_leaves_out_what_was_skipped
 def test_a_list_of_thousands_is_spread_in_slices_that_survive_a_stop(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spreading, "SLICE", 10)
+    monkeypatch.setattr(flow_map, "SLICE", 10)
 
     @shop.app.job
     def numbers() -> list[int]:

@@ -10,7 +10,7 @@ from posthorse.rules.lifecycle import Policy
 from posthorse.rules.outcomes import Lost, Raised
 from posthorse.rules.stock import StockDeclaration
 from posthorse.store.operations import control
-from posthorse.store.operations.families import FamilyTerms, NewFamily, submit_family
+from posthorse.store.operations.families import NewFamily, submit_family
 from posthorse.store.operations.releasing import release
 from posthorse.store.operations.set_back import move_runs
 from posthorse.store.operations.stock import (
@@ -22,6 +22,7 @@ from posthorse.store.operations.stock import (
     take_from_shelf,
     tidy_shelf,
 )
+from posthorse.store.operations.submit import EntryTerms
 from tests.store.yard import HOME, Yard
 
 TICKETS = StockDeclaration("tickets", NewJob("", HOME, "{}"), level=3, refill_at=3)
@@ -69,7 +70,7 @@ def test_a_job_that_a_stock_and_another_job_wait_for_serves_both(yard: Yard) -> 
     waits = yard.new()[0]
     lanes = yard.store.lanes({HOME})
     family = NewFamily([waits], [Edge(first, waits.id)], frozenset())
-    yard.store.run(submit_family(family, FamilyTerms(lanes)))
+    yard.store.run(submit_family(family, EntryTerms(lanes)))
     attempt = yard.claim_one()
     assert attempt.job == first
     yard.complete(attempt)

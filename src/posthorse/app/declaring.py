@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from posthorse.app.call import Call
+from posthorse.app.client_base import ClientBase
 from posthorse.app.job_decorator import DeclaresJobs
 from posthorse.app.job_function import JobFunction
 from posthorse.app.option_signatures import takes
-from posthorse.app.parts import Parts
 from posthorse.app.queues import Queue
 from posthorse.rules.durations import Duration
 from posthorse.rules.job import checked_name
@@ -34,7 +34,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class DeclaresWork(DeclaresJobs, Parts):
+class DeclaresWork(DeclaresJobs, ClientBase):
     """An application: what it has beside jobs is declared on it."""
 
     def include(self, bundle: Bundle, *, queue: str | None = None, prefix: str = "") -> None:

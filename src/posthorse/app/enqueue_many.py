@@ -9,8 +9,8 @@ import msgspec
 
 from posthorse import ids
 from posthorse.app.call import Call, CallWithOutputs
+from posthorse.app.client_base import ClientBase
 from posthorse.app.job import Job
-from posthorse.app.parts import Parts
 from posthorse.app.submitting import Submission, asubmit, submit
 from posthorse.errors import InvalidOption, PosthorseError
 from posthorse.rules.values.type_mismatch import short
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class EnqueuesMany(Parts):
+class EnqueuesMany(ClientBase):
     """An application: calls on its kinds are enqueued through it."""
 
     def enqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 
+from posthorse.app.client_base import ClientBase
 from posthorse.app.option_signatures import takes
-from posthorse.app.parts import Parts
 from posthorse.app.surrounding import TakesMiddleware
 from posthorse.errors import InvalidOption
 from posthorse.rules.condition_events import DeadLettersGrew, JobBehind, QueueLate, ScheduleMissed
@@ -35,7 +35,7 @@ E2 = TypeVar("E2", bound="Heard")
 E3 = TypeVar("E3", bound="Heard")
 
 
-class TakesHooks(Parts, TakesMiddleware):
+class TakesHooks(ClientBase, TakesMiddleware):
     """An application: functions of the user are called when something happens, or around it."""
 
     @overload

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from posthorse.app.parts import Parts
+from posthorse.app.client_base import ClientBase
 from posthorse.rules.job_events import EventClass, make_event_filter
 from posthorse.rules.stream_cursor import as_cursor
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from posthorse.app.streaming import Events
 
 
-class ReadsEvents(Parts):
+class ReadsEvents(ClientBase):
     """An application: what happens to its jobs can be read and followed."""
 
     _hub: Hub | None = None

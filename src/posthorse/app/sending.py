@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from posthorse.app.parts import Parts
+from posthorse.app.client_base import ClientBase
 from posthorse.app.verbs import Verb, commit, look_up, twin, verb
 from posthorse.clock import microseconds
 from posthorse.errors import InvalidArgument, InvalidOption, TooLarge
@@ -23,7 +23,7 @@ MAX_PAYLOAD = 1024 * 1024
 """Bytes of the payload of an event."""
 
 
-class SendsEvents(Parts):
+class SendsEvents(ClientBase):
     """The calls of an application that let waiting jobs go on."""
 
     @verb

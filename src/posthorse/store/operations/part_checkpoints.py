@@ -17,9 +17,10 @@ from posthorse.rules.tolerance import Others, others_of
 from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import Operation, QuerySteps, TypedQuery, operation
 from posthorse.store.operations.checkpoints import BadItemChanges, Checkpoint, Saved, write_checkpoint
-from posthorse.store.operations.families import HOLD_LEASE, FamilyTerms, NewFamily, submitting
+from posthorse.store.operations.families import HOLD_LEASE, NewFamily, submitting
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.lanes import lane_id
+from posthorse.store.operations.submit import EntryTerms
 from posthorse.store.operations.waiting import lock_family
 
 
@@ -117,7 +118,7 @@ def _give(attempt: Fence, kept: Checkpoint, gift: Gift, told: Kinds) -> QuerySte
         return Given.NOTHING
     yield from write_checkpoint(attempt, kept, False, None, ())
     lane = gift.job.lane
-    terms = FamilyTerms({lane: (yield from lane_id(lane))}, told=told)
+    terms = EntryTerms({lane: (yield from lane_id(lane))}, told=told)
     yield from submitting(NewFamily([gift.job]), terms)
     return Given.HALF
 

@@ -1,4 +1,4 @@
-"""What an application consists of, for the modules that each add a group of calls to it."""
+"""The base of the client: what an application consists of, for the modules that each add a group of calls to it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from posthorse.store.store import Store
 
 
-class Parts(ABC):
-    """The parts of an application. `Posthorse` makes them; its base classes declare, enqueue and listen with them."""
+class ClientBase(ABC):
+    """What an application consists of. `Posthorse` makes it; its base classes declare, enqueue and listen with it."""
 
     settings: Settings
     registry: Registry
