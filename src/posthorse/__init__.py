@@ -76,7 +76,7 @@ if typing.TYPE_CHECKING:
     from posthorse.rules.retention import Keep
     from posthorse.rules.retry import Backoff
     from posthorse.rules.schedules import Misfire, ScheduleState, ScheduleStatus
-    from posthorse.rules.steering import GiveUp, Retry, Skip, Snooze
+    from posthorse.rules.steering import ChildFailed, GiveUp, Retry, Skip, Snooze
     from posthorse.rules.stock import StockStatus
     from posthorse.rules.throttle import Throttle
     from posthorse.rules.unique import Unique
@@ -86,6 +86,7 @@ if typing.TYPE_CHECKING:
     from posthorse.worker.checkpoints.batch import Batch
     from posthorse.worker.checkpoints.context import Context
     from posthorse.worker.checkpoints.flow_step import FlowStep, PreviousStep
+    from posthorse.worker.checkpoints.outputs import Outputs
     from posthorse.worker.checkpoints.sources import Chunk, csv, files, keyset, lines, rows
     from posthorse.worker.metrics import WorkerMetrics
 
@@ -100,6 +101,7 @@ __all__ = [
     "Batch",
     "Bundle",
     "Call",
+    "ChildFailed",
     "Chunk",
     "Codec",
     "CodecError",
@@ -144,6 +146,7 @@ __all__ = [
     "Node",
     "NotUnique",
     "OutcomeUnknown",
+    "Outputs",
     "Page",
     "Posthorse",
     "PosthorseError",
@@ -280,6 +283,7 @@ _HOMES = {
     "Misfire": "posthorse.rules.schedules",
     "ScheduleState": "posthorse.rules.schedules",
     "ScheduleStatus": "posthorse.rules.schedules",
+    "ChildFailed": "posthorse.rules.steering",
     "GiveUp": "posthorse.rules.steering",
     "Retry": "posthorse.rules.steering",
     "Skip": "posthorse.rules.steering",
@@ -295,6 +299,7 @@ _HOMES = {
     "JobFields": "posthorse.worker.base.job_fields",
     "Context": "posthorse.worker.checkpoints.context",
     "FlowStep": "posthorse.worker.checkpoints.flow_step",
+    "Outputs": "posthorse.worker.checkpoints.outputs",
     "PreviousStep": "posthorse.worker.checkpoints.flow_step",
     "Batch": "posthorse.worker.checkpoints.batch",
     "Chunk": "posthorse.worker.checkpoints.sources",

@@ -27,6 +27,7 @@ OF_THEIR_OWN: dict[type[BaseException], Callable[[], BaseException]] = {
     ph.StockEmpty: lambda: ph.StockEmpty("tickets", tenant="acme", ordered=2),
     ph.Retry: lambda: ph.Retry("busy", after="5m"),
     ph.Snooze: lambda: ph.Snooze("1h", "closed"),
+    ph.ChildFailed: lambda: ph.ChildFailed("1 of 3 children failed"),
     ph.GiveUp: lambda: ph.GiveUp("no such user"),
     ph.Skip: lambda: ph.Skip("no photos"),
 }

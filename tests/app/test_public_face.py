@@ -10,12 +10,12 @@ import pytest
 import posthorse as ph
 
 NAMES = """
-__version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call Chunk Codec CodecError Command CommandBus
-Concurrency Connection Context Count csv depends DuplicateKind ended Estimate Event events EventTimeout files Flow
+__version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call ChildFailed Chunk Codec CodecError Command
+CommandBus Concurrency Connection Context Count csv depends DuplicateKind ended Estimate Event events EventTimeout files Flow
 FlowStep GiveUp Graph GraphEdge GraphNode Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings
 InvalidSource InvalidTransition Job JobCancelled JobError JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key
-KeyConflict KeyedStock keyset Kind lines LogLine Misfire Node NotUnique OutcomeUnknown Page Posthorse PosthorseError
-previous
+KeyConflict KeyedStock keyset Kind lines LogLine Misfire Node NotUnique OutcomeUnknown
+Outputs Page Posthorse PosthorseError previous
 PreviousStep Progress Queue QueueClosed QueueFull QueueSettings Range Rate Reason ResultExpired Retry rows
 RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Skip Snooze
 State Status Stock StockEmpty StockNotFound StockStatus
@@ -63,7 +63,10 @@ def test_these_verbs_have_an_async_twin() -> None:
         "Call.enqueue",
         "CommandBus.enqueue",
         "CommandBus.handle",
+        "Context.add",
+        "Context.add_many",
         "Context.checkpoint",
+        "Context.join",
         "Context.sleep",
         "Context.step",
         "Context.wait_event",

@@ -279,8 +279,11 @@ def subjects(world: World) -> dict[str, object]:
 def test_the_table_has_every_verb_with_a_twin() -> None:
     of_jobs_themselves = {
         "Batch.commit",
+        "Context.add",
+        "Context.add_many",
         "Context.checkpoint",
-        "Context.sleep",  # these are called in tests/worker/test_steps and test_waiting_for_events
+        "Context.join",
+        "Context.sleep",  # these are called in tests/worker/test_steps, test_children and test_waiting_for_events
         "Context.step",
         "Context.wait_event",
         "FlowStep.context",  # these are called in tests/app/test_flows

@@ -154,6 +154,35 @@ async def stepping_async(ctx: ph.Context, count: int) -> list[int]:
     return [await ctx.astep(f"step {number}", act, number) for number in range(count)]
 
 
+# ── jobs with children ───────────────────────────────────────────────────────────────────────────────
+
+
+@app.job(backoff=0)
+def adding(ctx: ph.Context, count: int) -> list[int]:
+    """Add children one by one and join them, then in slices, and join these."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    for number in range(count):
+        ctx.add(add.bind(number, 0))
+    first = list(ctx.join())
+    for batch in ctx.slices(range(count), size=1):
+        with batch.transaction():
+            ctx.add_many([add_in_thread.bind(number, 0) for number in batch])
+    return [*first, *ctx.join()]
+
+
+@app.job(backoff=0)
+async def adding_async(ctx: ph.Context, count: int) -> list[int]:
+    """Do the same in a coroutine."""
+    mark(ctx.job_id, "begin", epoch_of(ctx))
+    for number in range(count):
+        await ctx.aadd(add.bind(number, 0))
+    first = [output async for output in await ctx.ajoin()]
+    async for batch in ctx.slices(range(count), size=1):
+        async with batch.transaction():
+            await ctx.aadd_many([add_in_thread.bind(number, 0) for number in batch])
+    return [*first, *[output async for output in await ctx.ajoin()]]
+
+
 # ── jobs without slices ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -138,7 +138,7 @@ def test_parts_keep_the_arguments_that_they_have(app: ph.Posthorse) -> None:
         job = work.enqueue(0)
         with pytest.raises(JobFailed, match="2 of 2 parts failed"):
             job.result(timeout=30)
-    with pytest.raises(ph.InvalidTransition, match="was cut into parts, which keep the arguments"):
+    with pytest.raises(ph.InvalidTransition, match="has parts or children, which keep the arguments"):
         job.retry(arguments={"divisor": 1})
     assert job.status().state == "failed"
 

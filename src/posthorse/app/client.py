@@ -20,6 +20,7 @@ from posthorse.app.pickling import application_at, variable_of
 from posthorse.app.reads_events import ReadsEvents
 from posthorse.app.sending import SendsEvents
 from posthorse.app.store_origin import Origin
+from posthorse.app.submitting import AddsChildren
 from posthorse.app.unserved_warnings import UnservedWarnings
 from posthorse.app.verbs import Verb, twin, verb
 from posthorse.clock import Clock
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from posthorse.worker.embedded import EmbeddedWorker
 
 
-class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany, ReadsEvents, SendsEvents):
+class Posthorse(DeclaresWork, TakesHooks, EnqueuesMany, AddsChildren, ReadsEvents, SendsEvents):
     """An application with background jobs: declare kinds of jobs on it, enqueue them, and read and steer them.
 
     ::

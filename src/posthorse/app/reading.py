@@ -67,11 +67,21 @@ def status_of(app: Posthorse, job_id: str) -> Verb[Status]:
     status = yield from status_with_steps(app, row, options)
     if may_have_parts(options, row.kind, app.registry):
         status = replace(status, progress=(yield from _progress_of_parts(app, job_id, status.progress)))
+    if status.state is State.BLOCKED:
+        return replace(status, waits_for=(yield from _children_left(app, job_id)))
     if status.state is not State.PENDING:
         return status
     from posthorse.app.why import cause_of  # here, because processes that only enqueue never ask
 
     return replace(status, waits_for=(yield from cause_of(app, status)))
+
+
+def _children_left(app: Posthorse, job_id: str) -> Verb[str | None]:
+    """Return how many children a blocked job waits for, in words; None if it waits for none."""
+    count = yield from look_up(app, flow_count(job_id))
+    if count is None or not count.open:
+        return None
+    return f"{count.open:,} of its {count.total:,} child{'' if count.total == 1 else 'ren'} to be over"
 
 
 def status_with_steps(app: Posthorse, row: read.JobRow, options: Options | None = None) -> Verb[Status]:

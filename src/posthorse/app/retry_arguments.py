@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from posthorse.app.verbs import Verb, look_up
 from posthorse.errors import InvalidTransition
 from posthorse.rules.arguments.signature import ArgumentsUnfit
+from posthorse.rules.job import Options
 from posthorse.store.operations import read
 from posthorse.store.operations.one_job import why_missing
 
@@ -26,7 +27,9 @@ def replaced(app: Posthorse, job_id: str, changes: Mapping[str, object]) -> Verb
     texts = app.registry.packing.of_stored(job_id, call.options)
     try:
         arguments = texts.unpack(call.arguments, "arguments")
-        return texts.pack(app.registry[call.kind].signature.replaced(arguments, changes), "arguments")
+        signature, place = app.registry[call.kind].signature, Options.decode(call.options).flow
+        inputs = () if place is None or place.inputs is None else place.inputs.keys()
+        return texts.pack(signature.replaced(arguments, changes, lacking=inputs), "arguments")
     except ArgumentsUnfit as error:
         raise InvalidTransition(
             f"job {job_id} keeps arguments that do not fit its kind any more ({error}); "

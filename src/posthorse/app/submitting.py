@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from posthorse.app.enqueue_one import IN_WORDS
 from posthorse.app.job import Job
+from posthorse.app.parts import Parts
 from posthorse.app.queues import Patience
 from posthorse.app.verbs import Verb, adrive, commit, drive, sleep, step
 from posthorse.errors import QueueFull
@@ -22,6 +23,7 @@ from posthorse.telemetry.tracing import is_traced
 
 if TYPE_CHECKING:
     from posthorse.app.client import Posthorse
+    from posthorse.worker.checkpoints.children import Adding, StoreFamily
 
 
 class Submission(NamedTuple):
@@ -29,6 +31,8 @@ class Submission(NamedTuple):
 
     connection: that of the transaction which they become part of. block: tells the seconds to wait for room.
     edges: which of them need an end of another job. parents: those that have no code, and end with their children.
+    store: makes the operation that stores them, if they are children of a running job, which enter however full their
+    queues are.
     """
 
     jobs: Sequence[NewJob]
@@ -36,11 +40,12 @@ class Submission(NamedTuple):
     block: Callable[[], float] = float
     edges: Sequence[Edge] = ()
     parents: frozenset[str] = frozenset()
+    store: StoreFamily | None = None
 
     @property
     def is_family(self) -> bool:
-        """Whether one of them waits for others."""
-        return bool(self.edges or self.parents)
+        """Whether one of them waits for others, or is a child."""
+        return bool(self.edges or self.parents or self.store)
 
 
 def submit(app: Posthorse, wanted: Submission) -> list[Job[object]]:
@@ -62,6 +67,22 @@ async def asubmit(app: Posthorse, wanted: Submission) -> list[Job[object]]:
         return postponed
     async with app.store.ajoining(wanted.connection):
         return await adrive(_enqueue(app, wanted))
+
+
+class AddsChildren(Parts):
+    """An application: running jobs add children through it. This is not for users, who call `ctx.add`."""
+
+    def _store_children(self, calls: Sequence[object], adding: Adding) -> None:
+        """Store calls as children of a running job; see `worker/checkpoints/children`. Raises InvalidOption."""
+        from posthorse.app.children import submission_of_children  # here, because few jobs add children
+
+        drive(_enqueue(self._app, submission_of_children(self._app, calls, adding)))
+
+    async def _astore_children(self, calls: Sequence[object], adding: Adding) -> None:
+        """Do the same as `_store_children`, in a coroutine."""
+        from posthorse.app.children import submission_of_children
+
+        await adrive(_enqueue(self._app, submission_of_children(self._app, calls, adding)))
 
 
 def _postponed(app: Posthorse, wanted: Submission, connection: UserConnection) -> list[Job[object]] | None:
@@ -113,7 +134,8 @@ def _submit(app: Posthorse, wanted: Submission, jobs: Sequence[NewJob]) -> Verb[
     patience = None
     while True:
         jobs, _, _ = terms = yield from step(app.gate.terms, app.gate.aterms, jobs)
-        terms.raise_if_closed()
+        if wanted.store is None:
+            terms.raise_if_closed()
         lanes = yield from step(app.store.lanes, app.store.alanes, {job.lane for job in jobs})
         try:
             made = yield from commit(app, _operation(app, wanted, terms, lanes))
@@ -139,6 +161,8 @@ def _operation(
     from posthorse.store.operations.submit import EntryTerms
 
     family = NewFamily(jobs, wanted.edges, wanted.parents)
+    if wanted.store is not None:
+        return wanted.store(family, EntryTerms(lanes, packing=packing, told=told))
     return submit_family(family, EntryTerms(lanes, gauges, closed, packing, told))
 
 

@@ -19,6 +19,7 @@ class InFlow(msgspec.Struct, frozen=True, omit_defaults=True):
     leaves out, the job whose result fills them, or a list of jobs. is_flow: whether it is a flow itself, without code.
     result: of a flow, the job whose result is its own. gathers: whether its result is the list of its children's.
     spreads: of the job that makes a job for each item of a list, their parent. item: the place of its item there.
+    round: of a child that a running job added, how many joins came before.
     """
 
     id: str | None = None
@@ -29,3 +30,4 @@ class InFlow(msgspec.Struct, frozen=True, omit_defaults=True):
     gathers: bool = False
     spreads: str | None = None
     item: int | None = None
+    round: int = 0

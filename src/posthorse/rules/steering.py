@@ -48,6 +48,13 @@ class GiveUp(Steering):
         super().__init__(reason or "the job gave up")
 
 
+class ChildFailed(GiveUp):
+    """Raised by `ctx.join()` if a child of the job is a dead letter. Uncaught, it fails the job for good."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "a child failed")
+
+
 class Skip(Steering):
     """Raise it to end as cancelled, because there is nothing to do; steps of a flow that need it are skipped as well.
 
@@ -58,7 +65,7 @@ class Skip(Steering):
         super().__init__(reason or "the job had nothing to do")
 
 
-for _public in (Retry, Snooze, GiveUp, Skip):
+for _public in (Retry, Snooze, GiveUp, ChildFailed, Skip):
     _public.__module__ = "posthorse"  # evidence shows the public name
 
 

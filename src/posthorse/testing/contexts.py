@@ -28,6 +28,7 @@ from posthorse.store.operations.steps import StepRow
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.about_job import AboutJob
 from posthorse.worker.checkpoints.checkpoint_state import CheckpointState, Slice
+from posthorse.worker.checkpoints.children import Children
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
 from posthorse.worker.checkpoints.step_journal import StepJournal
@@ -58,6 +59,7 @@ class MemoryJournal(Journal):
         self.step_pause = self.sleep_in_place = 0.0
         self.is_in_transaction = False
         self.progress_interval = inf
+        self.uncommitted_slice = None
         self._stop_after = stop_after
         self.fence = Fence(job, 1, "tests")
         self.turn = asyncio.Lock()
@@ -183,6 +185,9 @@ class FakeContext(Context):
         """Let `ctx.wait_event(name)` of the job return this payload, as `app.send_event` does."""
         to = topic_of(name, topic or self.job_id, self.tenant)
         self._memory.events[to.name] = encode_kept(payload)
+
+    def _own_children(self) -> Children:
+        _needs_store("ctx.add() or ctx.join()")
 
     def resumed(self, *, attempt: int | None = None, stop_after: int | None = None) -> Self:
         """Return the context of the next attempt, which continues from the last checkpoint of this one."""

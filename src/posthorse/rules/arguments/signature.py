@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter
 from typing import Any, cast, get_args, get_origin
@@ -303,8 +303,10 @@ class Signature:
         """Return whether an argument has that name."""
         return any(each.name == name for each in self._parameters)
 
-    def replaced(self, text: str, changes: Mapping[str, object]) -> str:
+    def replaced(self, text: str, changes: Mapping[str, object], *, lacking: Collection[str] = ()) -> str:
         """Replace the named arguments in a stored call, and check the new values as `encode` does.
+
+        lacking: what the stored call leaves out, because results of other jobs fill it.
 
         Raises InvalidArgument, TooLarge, and ArgumentsUnfit if the stored call does not fit the function.
         """
@@ -314,6 +316,10 @@ class Signature:
                 raise InvalidArgument(
                     f"{self._kind}() has no argument {name!r}; it takes {', '.join(form.names) or 'none'}"
                 )
+        if lacking:
+            stored = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            changed = self._encoded(form.only(changes), ARGUMENT_LIMIT, is_whole=False)
+            return msgspec.json.encode(stored | msgspec.json.decode(changed, type=dict[str, msgspec.Raw])).decode()
         try:
             filled = form.decode(text)
         except Exception as error:  # the user's classes may run code here, and raise anything

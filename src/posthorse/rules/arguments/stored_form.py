@@ -6,7 +6,7 @@ This module binds a call, and rebuilds the call from what was stored. It checks 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter
 from typing import Any, cast
 
@@ -35,6 +35,10 @@ class Form:
         self._is_plain = all(is_required(each) and each.kind in POSITIONAL for each in parameters)
         # Copied to plain attributes: those of inspect.Parameter are properties, and slow.
         self._places = [(each.kind in POSITIONAL, each.kind, each.name, each.default) for each in parameters]
+
+    def only(self, values: Mapping[str, object]) -> msgspec.Struct:
+        """Return these values alone; every other parameter is left out, as required as it may be."""
+        return self.struct(**{name: values.get(name, UNSET) for name in self.names})
 
     def call(self, filled: msgspec.Struct) -> tuple[tuple[object, ...], dict[str, object]]:
         """Return the call that binds to these values, as `args` and `kwargs`."""

@@ -56,6 +56,8 @@ class Stood(NamedTuple):
     uncommitted: Sequence[tuple[str, int]] = ()
     """Bad items (loop, number) of a slice that was not committed."""
     steps: Sequence[StepRow] = ()
+    children: int = 0
+    """How many children it added."""
 
 
 class Saved(NamedTuple):
@@ -65,7 +67,7 @@ class Saved(NamedTuple):
 
 
 CHECKPOINT = TypedQuery("checkpoint", Saved)
-LOAD_CHECKPOINT = TypedQuery("load_checkpoint", tuple[int, int, int | None, str, str | None, str, str, int])
+LOAD_CHECKPOINT = TypedQuery("load_checkpoint", tuple[int, int, int | None, str, str | None, str, str, int, int])
 ATTEMPTS_SINCE_SLICE = TypedQuery("attempts_since_slice", tuple[str, str | None])
 UNCOMMITTED_BAD_ITEMS = TypedQuery("uncommitted_bad_items", tuple[str, int])
 
@@ -105,9 +107,10 @@ def load_checkpoint(job: str) -> QuerySteps[Stood]:
     rows = yield from LOAD_CHECKPOINT(job=job)
     if not rows:
         return Stood(0, None, cut_short, uncommitted)
-    [(slices, done, total, pace, note, cursors, kept, has_steps)] = rows
+    [(slices, done, total, pace, note, cursors, kept, has_steps, children)] = rows
     steps = (yield from STEPS(job=job)) if has_steps else ()
-    return Stood(slices, Checkpoint(done, total, pace, note, cursors, kept), cut_short, uncommitted, steps)
+    at = Checkpoint(done, total, pace, note, cursors, kept)
+    return Stood(slices, at, cut_short, uncommitted, steps, children)
 
 
 @single_operation

@@ -96,7 +96,7 @@ def do_as_asked(
             yield from _check_family(job, family.parent)
             if arguments is not None and family.own is not None and family.own.runs_again:
                 raise InvalidTransition(
-                    f"job {job} was cut into parts, which keep the arguments that they have; retry it without "
+                    f"job {job} has parts or children, which keep the arguments that they have; retry it without "
                     "arguments, or enqueue a new job"
                 )
         if action is Action.ASK_RUNNER:

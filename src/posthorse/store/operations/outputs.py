@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from posthorse.rules.job import Options, State
-from posthorse.store.base import QuerySteps, TypedQuery, operation
+from posthorse.store.base import QuerySteps, TypedQuery, operation, single_operation
 
 
 class OutputRow(NamedTuple):
@@ -20,8 +20,11 @@ class OutputRow(NamedTuple):
 
 OUTPUTS_OF = TypedQuery("outputs_of", OutputRow)
 OUTPUTS_OF_CHILDREN = TypedQuery("outputs_of_children", OutputRow)
+PAGE_OF_OUTPUTS = TypedQuery("page_of_outputs", OutputRow)
 
 AT_ONCE = 1_000
+CHARACTERS_AT_ONCE = 4 * 1024 * 1024
+"""After so many characters of results a page ends, however few jobs it has."""
 FIRST = "00000000-0000-0000-0000-000000000000"
 """An id before all others."""
 
@@ -46,3 +49,9 @@ def outputs_of_items(parent: str) -> QuerySteps[list[OutputRow]]:
         if len(rows) < AT_ONCE:
             return [row for _, row in sorted(found, key=lambda each: each[0])]
         after = rows[-1].id
+
+
+@single_operation
+def page_of_outputs(parent: str, after: str, limit: int) -> QuerySteps[list[OutputRow]]:
+    """Return some children of a job after one of them, in the order of their ids; none if there are no more."""
+    return (yield from PAGE_OF_OUTPUTS(parent=parent, after=after, limit=min(limit, AT_ONCE), most=CHARACTERS_AT_ONCE))

@@ -559,8 +559,9 @@ LIMIT :limit
 -- ── checkpoints ────────────────────────────────────────────────────────────────────────────────────
 
 -- ## load_checkpoint
--- Return the checkpoint of a long job, and whether it has steps.
-SELECT k.slices, k.done, k.total, k.pace, k.note, k.cursors, k.kept, EXISTS (SELECT 1 FROM @steps s WHERE s.job = k.job)
+-- Return the checkpoint of a long job, whether it has steps, and how many children it added.
+SELECT k.slices, k.done, k.total, k.pace, k.note, k.cursors, k.kept, EXISTS (SELECT 1 FROM @steps s WHERE s.job = k.job),
+    coalesce((SELECT j.total FROM @joins j WHERE j.job = k.job), 0)
 FROM @checkpoints k WHERE k.job = :job
 
 -- ## loops_of
@@ -1168,6 +1169,17 @@ WHERE j.id = :job
 -- Return the results of jobs, for jobs that take them.
 -- rows: job uuid
 SELECT j.id, j.state, j.result, j.options FROM @jobs j WHERE j.id IN (SELECT r.job FROM {rows})
+
+-- ## page_of_outputs
+-- Return the results of children of a job, in the order of their ids: so many, or fewer if they are long.
+SELECT id, state, result, options FROM (
+    SELECT id, state, result, options,
+        sum(coalesce(length(result), 0)) OVER (ORDER BY id) - coalesce(length(result), 0) AS before
+    FROM (
+        SELECT id, state, result, options FROM @jobs WHERE parent = :parent AND id > :after ORDER BY id LIMIT :limit
+    ) AS few
+) AS page
+WHERE before < :most ORDER BY id
 
 -- ## outputs_of_children
 -- Return the results of children of a job, in the order of their ids.
@@ -2018,6 +2030,10 @@ UPDATE @joins SET skipped = (:skipped > 0) WHERE job = :job
 -- ## join_of
 -- Return for what a job waits.
 SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width FROM @joins WHERE job = :job
+
+-- ## last_failed_child
+-- Return the last child of a job that is a dead letter.
+SELECT id AS job, reason FROM @jobs WHERE parent = :parent AND state = 'failed' ORDER BY id DESC LIMIT 1
 
 -- ## children_of
 -- Return children of a job in the order of their ids.

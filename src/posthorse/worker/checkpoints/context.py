@@ -15,7 +15,7 @@ from posthorse.rules.durations import Duration, as_timedelta
 from posthorse.rules.job import checked_name
 from posthorse.rules.progress import Progress
 from posthorse.worker.checkpoints.about_job import AboutJob, JobLogger
-from posthorse.worker.checkpoints.context_steps import ContextSteps
+from posthorse.worker.checkpoints.context_children import ContextChildren
 from posthorse.worker.checkpoints.journal import Journal
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ValueKeeper:
         self._kept.replace(name, value)
 
 
-class Context(ContextSteps):
+class Context(ContextChildren):
     """The first parameter of a job that wants one. Use it only while the job runs, in the job's own thread or task."""
 
     def __init__(self, journal: Journal, about: AboutJob) -> None:

@@ -56,6 +56,12 @@ class Journal:
     _before: tuple[str, LoopState, Pace] | None = None
     """The loop of a slice that may be refused, as it was before it, and the pace."""
 
+    has_children = False
+    """Whether the job added children, in this attempt or before."""
+
+    is_joined = False
+    """Whether the code of this attempt joined all children that it added."""
+
     def __init__(
         self,
         store: Store,
@@ -107,6 +113,8 @@ class Journal:
         for loop, number in stood.uncommitted:
             self._uncommitted.setdefault(loop, set()).add(number)
         self.kept_steps = [step._replace(value=self.texts.unpack(step.value, "step")) for step in stood.steps]
+        if stood.children:
+            self.has_children = True
         if stood.checkpoint is not None:
             failed = self.state.failed
             self.state = CheckpointState.restore(stood.checkpoint, self.texts)
@@ -241,6 +249,11 @@ class Journal:
     def is_called_in_transaction(self) -> bool:
         """Whether the caller is inside a transaction; another task of the same job may be outside of it."""
         return self._store.is_in_transaction
+
+    @property
+    def waits_for_children(self) -> bool:
+        """Whether the job, once its code has returned, is over only after its children."""
+        return self.has_children and not self.is_joined
 
     @property
     def job(self) -> str:

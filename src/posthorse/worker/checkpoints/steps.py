@@ -29,12 +29,14 @@ MAX_KEPT = 4 * 1024 * 1024
 """Bytes that the steps of a job may take together."""
 
 RESULT, UNTIL, DEADLINE, EVENT, TIMEOUT = "result", "until", "deadline", "event", "timeout"
+ADDED, JOINED = "added", "joined"
 """What is kept of a step: the result of a function; the moment at which a sleep, or the wait for an event, ends; the
-payload of the event; or that it did not come in time.
+payload of the event; or that it did not come in time; the first of the children that were added; how many children had
+failed when they were joined.
 """
 
-STEP, SLEEP, WAIT = "ctx.step", "ctx.sleep", "ctx.wait_event"
-_CALLS = {RESULT: STEP, UNTIL: SLEEP, DEADLINE: WAIT, EVENT: WAIT, TIMEOUT: WAIT}
+STEP, SLEEP, WAIT, ADD, JOIN = "ctx.step", "ctx.sleep", "ctx.wait_event", "ctx.add", "ctx.join"
+_CALLS = {RESULT: STEP, UNTIL: SLEEP, DEADLINE: WAIT, EVENT: WAIT, TIMEOUT: WAIT, ADDED: ADD, JOINED: JOIN}
 
 
 class AwaitedEvent(NamedTuple):
@@ -72,13 +74,13 @@ class Steps:
         self._kept = {row.name: row for row in journal.kept_steps}
         self._size = sum(len(row.value.encode()) for row in journal.kept_steps)
         self._begun: set[str] = set()
-        self._timed_out: list[StepRow] = []
-        """Events that did not come in time. That is kept with the next step: if the error ends the attempt, the next
-        attempt looks for the event again."""
+        self._postponed: list[StepRow] = []
+        """Events that did not come in time, and joins of children that failed. That is kept with the next step: if the
+        error ends the attempt, the next attempt looks again."""
 
     def run(self, name: str, call: Callable[[], object], tries: Tries) -> object:
         """Return the result of a step; call its function unless an earlier attempt kept the result."""
-        kept = self._begin(name, STEP)
+        kept = self.begin(name, STEP)
         if kept is not None:
             return decode_kept(kept.value)
         self._journal.stop.raise_if_asked()
@@ -87,17 +89,17 @@ class Steps:
             getattr(value, "close", _nothing)()
             raise InvalidCall(f"the function of step {name!r} must be awaited; write `await ctx.astep({name!r}, …)`")
         row = self._row(name, value)
-        self._saved.keep_steps([*self._timed_out, row])
+        self._saved.keep_steps(self.with_postponed(row))
         return self._keep(row)
 
     async def arun(self, name: str, call: Callable[[], object], tries: Tries) -> object:
         """Do the same as `run`, in a coroutine."""
-        kept = self._begin(name, STEP)
+        kept = self.begin(name, STEP)
         if kept is not None:
             return decode_kept(kept.value)
         self._journal.stop.raise_if_asked()
         row = self._row(name, await self._acall(call, tries))
-        await self._saved.akeep_steps([*self._timed_out, row])
+        await self._saved.akeep_steps(self.with_postponed(row))
         return self._keep(row)
 
     def _call(self, call: Callable[[], object], tries: Tries) -> object:
@@ -128,10 +130,10 @@ class Steps:
 
     def sleep(self, name: str, span: int) -> None:
         """Let the job sleep for so many microseconds, from when it came here first."""
-        kept = self._begin(name, SLEEP)
+        kept = self.begin(name, SLEEP)
         if kept is None:
             self._journal.stop.raise_if_asked()
-            kept, now = self._saved.begin_wait(name, UNTIL, span, self._timed_out)
+            kept, now = self._saved.begin_wait(name, UNTIL, span, self._postponed)
             self._keep(kept)
         else:
             now = self._saved.store_now()
@@ -141,10 +143,10 @@ class Steps:
 
     async def asleep(self, name: str, span: int) -> None:
         """Do the same as `sleep`, in a coroutine."""
-        kept = self._begin(name, SLEEP)
+        kept = self.begin(name, SLEEP)
         if kept is None:
             self._journal.stop.raise_if_asked()
-            kept, now = await self._saved.abegin_wait(name, UNTIL, span, self._timed_out)
+            kept, now = await self._saved.abegin_wait(name, UNTIL, span, self._postponed)
             self._keep(kept)
         else:
             now = await self._saved.astore_now()
@@ -166,36 +168,36 @@ class Steps:
     def wait_event(self, awaited: AwaitedEvent, span: int | None) -> object:
         """Return the payload of an event; wait without a worker, for so many microseconds from the first time on."""
         name = awaited.event
-        kept = self._begin(name, WAIT)
+        kept = self.begin(name, WAIT)
         if kept is not None and kept.form != DEADLINE:
             return _outcome_of(kept)
         found = self._saved.heard(awaited.topic, is_own=awaited.is_own)
         if found.payload is not None:
             row = self._checked(StepRow(name, EVENT, found.payload), "its payload")
-            self._saved.keep_steps([*self._timed_out, row])
+            self._saved.keep_steps(self.with_postponed(row))
             return self._keep(row)
         self._journal.stop.raise_if_asked()
         now = found.now
         if kept is None and span is not None:
-            kept, now = self._saved.begin_wait(name, DEADLINE, span, self._timed_out)
+            kept, now = self._saved.begin_wait(name, DEADLINE, span, self._postponed)
             self._keep(kept)
         return self._set_aside(awaited, None if kept is None else int(kept.value), now)
 
     async def await_event(self, awaited: AwaitedEvent, span: int | None) -> object:
         """Do the same as `wait_event`, in a coroutine."""
         name = awaited.event
-        kept = self._begin(name, WAIT)
+        kept = self.begin(name, WAIT)
         if kept is not None and kept.form != DEADLINE:
             return _outcome_of(kept)
         found = await self._saved.aheard(awaited.topic, is_own=awaited.is_own)
         if found.payload is not None:
             row = self._checked(StepRow(name, EVENT, found.payload), "its payload")
-            await self._saved.akeep_steps([*self._timed_out, row])
+            await self._saved.akeep_steps(self.with_postponed(row))
             return self._keep(row)
         self._journal.stop.raise_if_asked()
         now = found.now
         if kept is None and span is not None:
-            kept, now = await self._saved.abegin_wait(name, DEADLINE, span, self._timed_out)
+            kept, now = await self._saved.abegin_wait(name, DEADLINE, span, self._postponed)
             self._keep(kept)
         return self._set_aside(awaited, None if kept is None else int(kept.value), now)
 
@@ -204,14 +206,14 @@ class Steps:
         name = awaited.event
         if until is not None and until <= now:
             late = StepRow(name, TIMEOUT, str(until))
-            self._timed_out.append(late)
+            self._postponed.append(late)
             raise _too_late(late)
         waits = Waits(name, awaited.topic, until)
         self._journal.stop.set_aside(waits, f"the job {waits.reason}")
 
     # ── of all steps ─────────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, name: str, call: str) -> StepRow | None:
+    def begin(self, name: str, call: str) -> StepRow | None:
         """Begin a step; return what an earlier attempt kept of it. Raises InvalidOption, InvalidCall."""
         checked_name(name, what="the name of a step")
         if name in self._begun:
@@ -232,6 +234,20 @@ class Steps:
                 f"the code has it as one of {call}; give the new one a name of its own"
             )
         return kept
+
+    def with_postponed(self, row: StepRow) -> Sequence[StepRow]:
+        """Return a step that is about to be kept, after those that are kept with it."""
+        return [*self._postponed, row]
+
+    def postpone(self, row: StepRow) -> None:
+        """Keep a step with the next one, because the attempt may yet end here."""
+        self._postponed.append(row)
+
+    def keep(self, row: StepRow) -> StepRow:
+        """Note that a step is kept."""
+        self._size += len(row.value.encode())
+        self._postponed.clear()
+        return row
 
     def _pause(self, failures: int, tries: Tries) -> float:
         wait = tries.backoff.wait(failures, random.random())
@@ -260,9 +276,7 @@ class Steps:
         return row
 
     def _keep(self, row: StepRow) -> object:
-        self._size += len(row.value.encode())
-        self._timed_out.clear()
-        return decode_kept(row.value)
+        return decode_kept(self.keep(row).value)
 
 
 def _is_tried_again(error: Exception, failures: int, tries: Tries) -> bool:

@@ -142,6 +142,7 @@ async def run(runnable: Runnable, middleware: Sequence[Layer], around: Surroundi
                 if not are_over(rows):
                     return Joined()  # a part was retried after this attempt began
                 if rows:
+                    journal.is_joined = True  # parts are children
                     combine = around.combiners.get(kind.kind)
                     function, is_cut = joining(rows, kind, combine, around.packing), True
         if has_framework():
@@ -262,15 +263,21 @@ def _after_return(value: object, runnable: Runnable, texts: JobTexts) -> Outcome
             return runnable.journal.split
         runnable.journal.conclude()
     if value is None and not texts.is_on:
-        return NOTHING
+        return _after_children(NOTHING, runnable)
     try:
         result = encode_result(value, limit=RESULT_LIMIT)
-        return Returned(texts.pack(result, "result") if texts.is_on else result)
+        return _after_children(Returned(texts.pack(result, "result") if texts.is_on else result), runnable)
     except MemoryError:
         raise
     except BaseException as error:
         # The job has already done its work: another attempt would repeat it, only to return the same value.
         return Raised(evidence(error), gives_up=UNSTORABLE)
+
+
+def _after_children(returned: Returned, runnable: Runnable) -> Outcome:
+    """Return the same; or that the job, with that result, is over only after its children."""
+    is_parent = runnable.journal is not None and runnable.journal.waits_for_children
+    return Joined(returned.result) if is_parent else returned
 
 
 def _after_error(error: BaseException, runnable: Runnable, home: str) -> Outcome:
