@@ -11,15 +11,14 @@ from tests.crash.harness import Crash
 COUNT = 3
 
 
-@pytest.mark.parametrize("kind", [adding, adding_async], ids=["sync", "async"])
 @pytest.mark.parametrize(
-    "point",
+    ("kind", "point"),
     [
-        "before_add_commit:kill:2",
-        "after_add_commit:kill:2",
-        "before_settle:kill",
-        "after_settle:kill",
-        "before_release:kill",
+        (adding, "before_add_commit:kill:2"),
+        (adding_async, "after_add_commit:kill:2"),
+        (adding, "before_settle:kill"),
+        pytest.param(adding_async, "after_settle:kill", marks=pytest.mark.soak),
+        (adding_async, "before_release:kill"),
     ],
 )
 def test_a_kill_around_children_adds_and_counts_each_once(
