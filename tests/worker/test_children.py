@@ -10,9 +10,10 @@ import pytest
 
 import posthorse as ph
 from posthorse.errors import InvalidCall, InvalidOption, JobFailed, TooLarge
+from posthorse.store.operations.children import standing_of
 from posthorse.store.operations.flow_reading import graph_of
 from posthorse.worker.checkpoints import children
-from tests.waiting import until_state
+from tests.waiting import until, until_state
 
 
 def children_of(app: ph.Posthorse, job: ph.Job[Any]) -> list[ph.Status]:
@@ -203,8 +204,8 @@ def test_a_child_that_failed_before_the_join_looked_is_retried_with_the_job(app:
 
     @app.job
     def parent(ctx: ph.Context) -> list[int]:
-        added = app.get_job(ctx.add(child.bind()))
-        until_state(added, "failed" if broken else "completed")
+        ctx.add(child.bind())
+        until(lambda: (join := app.store.read(standing_of(ctx.job_id)).join) is not None and join.open == 0)
         return list(ctx.join())
 
     with app.worker():
