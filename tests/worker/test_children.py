@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import posthorse as ph
+import posthorse.testing as pt
 from posthorse.errors import InvalidCall, InvalidOption, JobFailed, TooLarge
 from posthorse.store.operations.children import standing_of
 from posthorse.store.operations.flow_reading import graph_of
@@ -415,3 +416,8 @@ def test_middleware_and_listeners_hear_of_children(app: ph.Posthorse) -> None:
         parent.enqueue().result(timeout=30)
     assert heard == ["parent", "child"]
     assert submitted == ["parent", "child"]
+
+
+def test_a_context_without_a_store_adds_no_children() -> None:
+    with pytest.raises(InvalidCall, match="needs the connection of a store"):
+        pt.context().join()
