@@ -766,3 +766,26 @@ def test_a_list_that_cannot_be_spread_is_refused(offline: Shop, wrong: str) -> N
     attempt, message = WRONG_LISTS[wrong]
     with pytest.raises(ph.InvalidOption, match=message):
         attempt(offline, offline.app.workflow("x"))
+
+
+def test_a_step_that_takes_an_output_is_retried_with_other_arguments(shop: Shop) -> None:
+    """What it takes from others is not among the arguments that it was stored with."""
+
+    @shop.app.job(max_attempts=1)
+    def weigh(orders: list[Order], factor: int, note: str = "") -> str:
+        if factor == 0:
+            raise ValueError("no factor")
+        return f"{factor * len(orders)}{note}"
+
+    flow = shop.app.workflow("weighing")
+    flow.add(weigh, flow.add(shop.fetch, 2).output, factor=0, note=" kg")
+    with shop.app.worker():
+        job = flow.enqueue()
+        with pytest.raises(ph.JobFailed):
+            job.result(timeout=30)
+        failed = shop.app.get_job(job.graph().nodes[-1].id)
+        with pytest.raises(ph.InvalidArgument, match="argument factor must be int"):
+            failed.retry(arguments={"factor": "x"})
+        failed.retry(arguments={"factor": 3})
+        assert job.result(timeout=30) == "6 kg"
+        assert shop.ran.count("fetch") == 1

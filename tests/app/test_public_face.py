@@ -11,16 +11,14 @@ import posthorse as ph
 
 NAMES = """
 __version__ About AsyncConnection Attempt Backoff BadItem Batch Bundle Call ChildFailed Chunk Codec CodecError Command
-CommandBus Concurrency Connection Context Count csv depends DuplicateKind ended Estimate Event events EventTimeout files Flow
-FlowStep GiveUp Graph GraphEdge GraphNode Interrupted InvalidArgument InvalidCall InvalidOption InvalidSettings
-InvalidSource InvalidTransition Job JobCancelled JobError JobFailed JobFields JobForgotten JobNotFound Jobs Keep Key
-KeyConflict KeyedStock keyset Kind lines LogLine Misfire Node NotUnique OutcomeUnknown
-Outputs Page Posthorse PosthorseError previous
-PreviousStep Progress Queue QueueClosed QueueFull QueueSettings Range Rate Reason ResultExpired Retry rows
-RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched Sequence Skip Snooze
-State Status Stock StockEmpty StockNotFound StockStatus
-StoreError StoreUnreachable Submission Throttle ToleranceExceeded TookTooLong TooLarge Unique
-UnknownCommand UnknownKind UsageError Why WorkerMetrics
+CommandBus Concurrency Connection Context Count csv depends DuplicateKind ended Estimate Event events EventTimeout
+files Flow FlowStep GiveUp Graph GraphEdge GraphNode Interrupted InvalidArgument InvalidCall InvalidOption
+InvalidSettings InvalidSource InvalidTransition Job JobCancelled JobError JobFailed JobFields JobForgotten JobNotFound
+Jobs Keep Key KeyConflict KeyedStock keyset Kind lines LogLine Misfire Node NotUnique OutcomeUnknown Outputs Page
+Posthorse PosthorseError previous PreviousStep Progress Queue QueueClosed QueueFull QueueSettings Range Rate Reason
+ResultExpired Retry rows RunningAttempt Schedule ScheduleNotFound ScheduleState ScheduleStatus SchemaMismatch Searched
+Sequence Skip Snooze State Status Stock StockEmpty StockNotFound StockStatus StoreError StoreUnreachable Submission
+Throttle ToleranceExceeded TookTooLong TooLarge Unique UnknownCommand UnknownKind UsageError Why WorkerMetrics
 """
 
 

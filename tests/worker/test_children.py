@@ -76,6 +76,7 @@ def test_while_children_run_the_job_is_blocked_and_holds_no_worker(app: ph.Posth
     with app.worker(queues=["default"], concurrency=1):
         until_state(job, "blocked")
         assert job.status().reason == "waits for its children"
+        assert job.status().waits_for == "1 of its 1 child to be over"
         assert [row.state for row in children_of(app, job)] == ["pending"]
     with app.worker(queues=["default", "later"], concurrency=1):
         assert job.result(timeout=30) == [7]
