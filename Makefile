@@ -8,6 +8,8 @@ EXTRAS := postgres,speed,apsw,yaml,prometheus,otel,web,dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Each process would compile what it imports, and pytest rewrite it, once more.
+export PYTHONDONTWRITEBYTECODE :=
 
 # What failed in company runs once more, alone: a machine that is busy is not a defect. Both looks are printed, and what
 # fails alone has failed.
