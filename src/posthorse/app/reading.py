@@ -203,9 +203,9 @@ def may_have_parts(options: Options, kind: str, registry: Registry) -> bool:
 
 
 def is_to_be_cut(app: Posthorse, job_id: str) -> Verb[bool]:
-    """Return whether a job may have parts, as `is_cut`; False if it does not exist."""
+    """Return whether a job may have parts; False if it does not exist."""
     row = yield from look_up(app, read.job(job_id))
-    return row is not None and is_cut(row, app.registry)
+    return row is not None and may_have_parts(Options.decode(row.options), row.kind, app.registry)
 
 
 def _progress_of_parts(app: Posthorse, job_id: str, own: Progress) -> Verb[Progress]:

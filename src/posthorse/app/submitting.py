@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from posthorse.app.client_base import ClientBase
 from posthorse.app.enqueue_one import IN_WORDS
 from posthorse.app.job import Job
-from posthorse.app.parts import Parts
 from posthorse.app.queues import Patience
 from posthorse.app.verbs import Verb, adrive, commit, drive, sleep, step
 from posthorse.errors import QueueFull
@@ -69,7 +69,7 @@ async def asubmit(app: Posthorse, wanted: Submission) -> list[Job[object]]:
         return await adrive(_enqueue(app, wanted))
 
 
-class AddsChildren(Parts):
+class AddsChildren(ClientBase):
     """An application: running jobs add children through it. This is not for users, who call `ctx.add`."""
 
     def _store_children(self, calls: Sequence[object], adding: Adding) -> None:
