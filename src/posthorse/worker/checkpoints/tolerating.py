@@ -75,6 +75,11 @@ class SliceBadItems:
         """The numbers of the items that a retry no longer found bad."""
         return tuple(number for number in self._numbers or () if number not in self._bad)
 
+    @property
+    def _bad_so_far(self) -> int:
+        """How many bad items the loop has, with those of this slice."""
+        return self._state.bad + len(self._bad)
+
     def mark(self) -> dict[int, BadItemRow]:
         """Return what `undo` needs."""
         return dict(self._bad)
@@ -110,7 +115,7 @@ class SliceBadItems:
         if self._is_of_part and self._tolerance.share is not None:
             return  # a share of all parts together
         if self._numbers is None:
-            bad = self._state.bad + len(self._bad)
+            bad = self._bad_so_far
             done = self._state.done + len(self._items) + self._unreadable
         else:  # they were counted when they were first found bad
             bad, done = self._state.bad, self._state.done
@@ -122,7 +127,7 @@ class SliceBadItems:
 
     def judge_of_all(self) -> Callable[[Others], None] | None:
         """Return what judges the bad items of all parts, to be called in the commit; None if they are not too many."""
-        bad = self._state.bad + len(self._bad)
+        bad = self._bad_so_far
         if not (bad or self._is_last) if self._tolerance.share is not None else not self._bad:
             return None
         done = self._state.done + len(self._items) + self._unreadable
