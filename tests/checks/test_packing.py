@@ -31,6 +31,7 @@ KNOWN = {
     # checkpoints: the journal packs the results
     "worker/checkpoints/checkpoint_state.py": {"KeptValues", "texts.pack", "texts.unpack"},
     "worker/checkpoints/giving.py": {"texts.pack", "texts.unpack"},  # the arguments of a new part
+    "worker/checkpoints/child_journal.py": {"texts.pack"},
     "worker/checkpoints/journal.py": {"load_checkpoint", "texts.unpack"},
     "worker/checkpoints/step_journal.py": {"texts.pack", "texts.unpack"},
     "worker/checkpoints/kept_values.py": {"decode_kept", "encode_kept"},

@@ -284,7 +284,7 @@ def test_outputs_are_a_source_of_slices(app: ph.Posthorse) -> None:
 
 def test_a_page_of_long_outputs_is_short(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
     pages: list[int] = []
-    whole = ph.Outputs._values
+    whole = ph.Outputs._values  # pyright: ignore[reportPrivateUsage]  # how many rows each page has
 
     def counted(self: ph.Outputs, rows: Any) -> Any:  # noqa: ANN401
         pages.append(len(rows))
