@@ -789,3 +789,23 @@ def test_a_step_that_takes_an_output_is_retried_with_other_arguments(shop: Shop)
         failed.retry(arguments={"factor": 3})
         assert job.result(timeout=30) == "6 kg"
         assert shop.ran.count("fetch") == 1
+
+
+def test_outputs_of_a_list_are_read_page_by_page(shop: Shop) -> None:
+    @shop.app.job(max_attempts=1)
+    def collect(ctx: ph.Context) -> list[object]:
+        assert ctx.flow is not None
+        one, many = ctx.flow.previous_steps()
+        assert [one.is_list, many.is_list] == [False, True]
+        with pytest.raises(ph.InvalidCall, match="step 'fetch' has one output"):
+            ctx.flow.outputs(one)
+        read = list(ctx.flow.outputs(many))
+        for batch in ctx.slices(ctx.flow.outputs(many), size=2):
+            read += batch
+        return read
+
+    flow = shop.app.workflow("collecting")
+    first = flow.add(shop.fetch, 1)
+    flow.add(collect, after=[first, flow.map(shop.send, ["a", "b", "c"])])
+    with shop.app.worker():
+        assert flow.enqueue().result(timeout=30) == ["sent a", "sent b", "sent c"] * 2

@@ -17,18 +17,21 @@ from posthorse.rules.values.type_mismatch import short
 from posthorse.store.operations.flow_reading import FlowRow, NeededRow, needed_by, shared_by_flow
 from posthorse.store.operations.outputs import OutputRow, outputs_of, outputs_of_items
 from posthorse.worker.checkpoints.journal import Journal
+from posthorse.worker.checkpoints.outputs import Outputs
 
 
 class PreviousStep(msgspec.Struct, frozen=True, kw_only=True):
     """A job that ended before a step of a flow, because the step needs that.
 
     name: of the step; of a job outside of the flow, its kind. job: its id. needs: which end was needed of it.
+    is_list: whether it ran a kind for each item of a list.
     """
 
     name: str
     job: str
     state: State
     needs: str
+    is_list: bool = False
 
 
 class FlowStep:
@@ -86,6 +89,19 @@ class FlowStep:
                 return value
             job = further
 
+    def outputs(self, previous: PreviousStep) -> Outputs:
+        """Return what the jobs for the items of a list returned, to be read page by page, however many they are.
+
+        For steps that `flow.map` added. Raises InvalidCall for any other one.
+        """
+        job = _job_of(previous)
+        if not previous.is_list:
+            raise InvalidCall(
+                f"step {previous.name!r} has one output and not one for each item of a list; read it with "
+                "ctx.flow.output(…)"
+            )
+        return Outputs(self._journal, job)
+
     def _context_in(self, row: FlowRow | None) -> dict[str, Any]:
         if row is None:
             raise JobForgotten(f"flow {self.id} was removed from the store while its step {self.step!r} runs")
@@ -113,7 +129,8 @@ class FlowStep:
 def _previous(row: NeededRow) -> PreviousStep:
     place = Options.decode(row.options).flow
     name = row.kind if place is None or place.step is None else place.step
-    return PreviousStep(name=name, job=row.id, state=State(row.state), needs=row.needs)
+    is_list = place is not None and place.gathers
+    return PreviousStep(name=name, job=row.id, state=State(row.state), needs=row.needs, is_list=is_list)
 
 
 def _job_of(previous: object) -> str:
