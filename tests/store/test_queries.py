@@ -21,8 +21,8 @@ STORE = Path(store.__file__).parent
 
 OVERRIDES = {
     "admit", "checkpoint", "claim", "claim_newest", "claim_places", "claim_together",
-    "await_jobs", "count_joins", "enqueue_family", "hold_lease", "line_up_waiting", "lock_family", "lock_jobs",
-    "meet_edges", "take_ends",
+    "await_jobs", "awaited_among", "count_joins", "enqueue_family", "hold_lease", "line_up_waiting", "lock_family",
+    "lock_jobs", "meet_edges", "take_ends",
     "begin_stream_anew", "complete", "enqueue", "enqueue_alike", "enqueue_one", "enter_lanes",
     "filled_lanes", "forget_keys", "forget_readers", "forget_told", "forget_watchers",
     "give_back",

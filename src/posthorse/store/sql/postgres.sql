@@ -879,6 +879,15 @@ DELETE FROM @readers WHERE ctid = ANY (ARRAY(
 
 -- ── joins ──────────────────────────────────────────────────────────────────────────────────────────
 
+-- ## awaited_among
+-- Return which of these jobs others wait for: jobs, a stock, or both.
+-- rows: job uuid
+SELECT j.id, CASE
+    WHEN (SELECT 1 FROM @stocked s WHERE s.job = j.id LIMIT 1) IS NULL THEN 'jobs'
+    WHEN j.parent IS NULL AND (SELECT 1 FROM @edges e WHERE e.job = j.id LIMIT 1) IS NULL THEN 'stock'
+    ELSE 'both' END
+FROM {rows} CROSS JOIN @jobs j WHERE j.id = ANY (ARRAY[r.job]) AND j.awaited
+
 -- ## await_jobs
 -- Lock jobs and mark them as awaited; return their states. A completion that is under way is waited for.
 -- rows: job uuid

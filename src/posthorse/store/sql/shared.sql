@@ -1904,18 +1904,6 @@ INSERT INTO @readers (name, place, moved_at) VALUES (:name, :place, :now) ON CON
 
 -- ── joins ──────────────────────────────────────────────────────────────────────────────────────────
 
--- ## awaited_among
--- Return which of these jobs others wait for: jobs, a stock, or both. In most stores nothing waits for a job, and then no
--- job is looked at.
--- rows: job uuid
-SELECT j.id, CASE
-    WHEN (SELECT 1 FROM @stocked s WHERE s.job = j.id LIMIT 1) IS NULL THEN 'jobs'
-    WHEN j.parent IS NULL AND (SELECT 1 FROM @edges e WHERE e.job = j.id LIMIT 1) IS NULL THEN 'stock'
-    ELSE 'both' END
-FROM (SELECT coalesce((SELECT 1 FROM @joins LIMIT 1), (SELECT 1 FROM @stocked LIMIT 1)) AS anything) AS waiting
-CROSS JOIN {rows} CROSS JOIN @jobs j
-WHERE waiting.anything = 1 AND j.id = r.job AND j.awaited
-
 -- ## note_ends
 -- Note ends of jobs that others wait for, until they are counted.
 INSERT INTO @ends (id, at, jobs) VALUES (:id, :now, :jobs)

@@ -685,6 +685,18 @@ DELETE FROM @readers WHERE moved_at < :before
 
 -- ── joins ──────────────────────────────────────────────────────────────────────────────────────────
 
+-- ## awaited_among
+-- Return which of these jobs others wait for: jobs, a stock, or both. In most stores nothing waits for a job, and then
+-- no job is looked at.
+-- rows: job uuid
+SELECT j.id, CASE
+    WHEN (SELECT 1 FROM @stocked s WHERE s.job = j.id LIMIT 1) IS NULL THEN 'jobs'
+    WHEN j.parent IS NULL AND (SELECT 1 FROM @edges e WHERE e.job = j.id LIMIT 1) IS NULL THEN 'stock'
+    ELSE 'both' END
+FROM (SELECT 1 WHERE EXISTS (SELECT 1 FROM @joins) OR EXISTS (SELECT 1 FROM @stocked)) AS waiting
+CROSS JOIN {rows} CROSS JOIN @jobs j
+WHERE j.id = r.job AND j.awaited
+
 -- ## await_jobs
 -- Mark jobs as awaited; return their states.
 -- rows: job uuid
