@@ -142,7 +142,7 @@ def verdict_on(
     return Verdict(wait=microseconds(as_timedelta(backoff(attempt, only_error_of(error)), name="what backoff gave")))
 
 
-_DECISIVE = (BaseExceptionGroup, Steering, UsageError)
+_DECISIVE: tuple[type[BaseException], ...] = (BaseExceptionGroup, Steering, UsageError)
 """Errors that may decide by themselves what follows."""
 
 UNDECIDED = Verdict()

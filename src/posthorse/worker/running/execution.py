@@ -161,7 +161,7 @@ async def run(runnable: Runnable, middleware: Sequence[Layer], around: Surroundi
             # Each job runs in its own context: the next job must not see the variables that this one sets.
             own = contextvars.copy_context()
             in_thread = partial(own.run, _in_thread, runnable, function, context, around.home, inside, texts)
-            came = await around.threads.run(in_thread)
+            came = await around.threads.run(in_thread)  # pyright: ignore[reportArgumentType]  # it loses them at `own.run`
             if not isinstance(came, ToAwait):
                 return came
             value = await _awaited_inside(came, own, runnable)
