@@ -14,7 +14,7 @@ import pytest
 
 import posthorse as ph
 from posthorse.app import hub
-from posthorse.app.streaming import Events
+from posthorse.app.event_reader import Events
 from posthorse.errors import InvalidCall, InvalidOption, OutcomeUnknown, StoreUnreachable
 from posthorse.failpoints import passing
 from posthorse.rules.stream_cursor import StreamPlace

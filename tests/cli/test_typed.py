@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorse.cli.typed_values import Typed
+from posthorse.cli.exact_values import Typed
 from posthorse.errors import InvalidArgument
 from tests.cli.conftest import Shop
 

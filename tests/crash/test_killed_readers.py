@@ -24,7 +24,7 @@ import psycopg
 import pytest
 
 import posthorse as ph
-from posthorse.app.streaming import Events
+from posthorse.app.event_reader import Events
 from tests.waiting import until
 
 Event = tuple[str, str]

@@ -17,7 +17,7 @@ from posthorse.rules.arguments.signature import Signature
 from posthorse.rules.gates import gate_name
 from posthorse.rules.unique import fingerprint, identity_again, identity_of, remembered
 from posthorse.rules.values.kept import decode_kept, encode_kept
-from posthorse.rules.values.wire import encode_in_order
+from posthorse.rules.values.msgspec_json import encode_in_order
 
 PROGRAM = """
 import enum, uuid

@@ -21,7 +21,7 @@ from posthorse.clock import monotonic
 from posthorse.rules.job_events import EventFilter
 from posthorse.rules.stream_cursor import StreamCursor, why_unreadable
 from posthorse.rules.watched import Interest, union
-from posthorse.store.event_reading import Placed, events_of, wanted
+from posthorse.store.events_of_page import Placed, events_of, wanted
 from posthorse.store.operations.stream import mark_tick, read_page, stream_state
 from posthorse.store.operations.telling import learn, queues_and_watchers, unwatch
 from posthorse.store.operations.telling import watch as start_watching

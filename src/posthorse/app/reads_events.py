@@ -11,8 +11,8 @@ from posthorse.rules.job_events import EventClass, make_event_filter
 from posthorse.rules.stream_cursor import as_cursor
 
 if TYPE_CHECKING:
+    from posthorse.app.event_reader import Events
     from posthorse.app.hub import Hub
-    from posthorse.app.streaming import Events
 
 
 class ReadsEvents(ClientBase):
@@ -48,7 +48,7 @@ class ReadsEvents(ClientBase):
         Events are written only while something watches, and kept for `keep_events`. A reader that is slow or stands
         still misses nothing that is kept. Raises InvalidOption; InvalidCall inside a transaction.
         """
-        from posthorse.app.streaming import Events  # here, because few processes read events
+        from posthorse.app.event_reader import Events  # here, because few processes read events
 
         wanted = make_event_filter(names, kind, queue, tenant)
         return Events(self._app, wanted, None if after is None else as_cursor(after), follow=follow)

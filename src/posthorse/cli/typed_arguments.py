@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from posthorse.cli.typed_values import Typed, parsed, refuse_duplicates
+from posthorse.cli.exact_values import Typed, parsed, refuse_duplicates
 from posthorse.errors import InvalidArgument, TooLarge
 from posthorse.rules.arguments.signature import ARGUMENT_LIMIT
 from posthorse.rules.registry import Registered

@@ -26,7 +26,7 @@ from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.stream_cursor import StreamCursor, StreamPlace, Why, as_cursor, why_unreadable
 from posthorse.rules.watched import Interest, encode_interest
 from posthorse.store.admission import Admission
-from posthorse.store.event_reading import events_of
+from posthorse.store.events_of_page import events_of
 from posthorse.store.operations.observing import Stored, enter_reader, hand_over, keep_watching, places_of
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.stream import NextBlocks, StreamState, mark_tick, read_page, stream_state

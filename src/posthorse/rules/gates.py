@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from posthorse.rules.limits import Concurrency, Per, Rate, Sequence
-from posthorse.rules.values.wire import encode_in_order, plain_numbers
+from posthorse.rules.values.msgspec_json import encode_in_order, plain_numbers
 
 Until = Literal["lease", "end", "mend"]
 """When a slot is free again: when the lease ends; when the job is over; or when it is over and is not a dead letter."""

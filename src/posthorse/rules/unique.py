@@ -15,8 +15,8 @@ import msgspec
 from posthorse.clock import microseconds
 from posthorse.errors import InvalidArgument, InvalidOption
 from posthorse.rules.durations import Duration, as_timedelta
+from posthorse.rules.values.msgspec_json import encode_in_order, plain_numbers
 from posthorse.rules.values.type_mismatch import short
-from posthorse.rules.values.wire import encode_in_order, plain_numbers
 
 OnConflict = Literal["return", "replace", "reschedule", "raise"]
 UniqueRule = Literal["finished", "queued", "window"]

@@ -18,8 +18,8 @@ import msgspec
 from posthorse.rules.arguments.shape import shape_of
 from posthorse.rules.values.classes import Class, is_model
 from posthorse.rules.values.kept import ClassNames, pack, unpack
+from posthorse.rules.values.msgspec_json import carried_by, restored
 from posthorse.rules.values.type_mismatch import TypeMismatch
-from posthorse.rules.values.wire import carried_by, restored
 
 
 class ArgumentCodec(msgspec.Struct, frozen=True):

@@ -26,8 +26,8 @@ from posthorse.rules.arguments.annotations import (
 from posthorse.rules.values.checks import SCALAR_CHECKS, check_json, check_json_key, instance_check
 from posthorse.rules.values.classes import Class, Model, field_names, is_model
 from posthorse.rules.values.equality import clock_parts, is_same
+from posthorse.rules.values.msgspec_json import encode, restored
 from posthorse.rules.values.type_mismatch import NotOfType, TypeMismatch, short, type_name
-from posthorse.rules.values.wire import encode, restored
 
 
 class Shape(msgspec.Struct, frozen=True):

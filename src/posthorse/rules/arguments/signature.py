@@ -27,8 +27,8 @@ from posthorse.rules.depends import Dependency
 from posthorse.rules.resources import Replacements, Resources, dependency_of, is_marked, resources_of
 from posthorse.rules.values.checks import TOO_DEEP
 from posthorse.rules.values.equality import is_same
+from posthorse.rules.values.msgspec_json import encode, restored, too_large
 from posthorse.rules.values.type_mismatch import TypeMismatch, short
-from posthorse.rules.values.wire import encode, restored, too_large
 
 ARGUMENT_LIMIT = 4 * 1024 * 1024
 """Maximum size of the arguments of one job, in bytes of JSON."""

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from posthorse.rules.arguments.codec import ArgumentCodec
-from posthorse.rules.values.wire import encode, encode_in_order, restored
+from posthorse.rules.values.msgspec_json import encode, encode_in_order, restored
 
 
 class Form:

@@ -11,7 +11,7 @@ from datetime import datetime, time
 from typing import cast
 
 from posthorse.rules.values.classes import Model, field_names, fields_of, is_model
-from posthorse.rules.values.wire import encode_in_order
+from posthorse.rules.values.msgspec_json import encode_in_order
 
 
 def is_same(before: object, after: object) -> bool:

@@ -20,8 +20,8 @@ import msgspec
 
 from posthorse.rules.values.checks import MAX_DEPTH, SCALAR_CHECKS, TOO_DEEP, fits_64_bits
 from posthorse.rules.values.classes import Class, field_names, fields_of, is_model
+from posthorse.rules.values.msgspec_json import PLAINER, encode, restored
 from posthorse.rules.values.type_mismatch import PathStep, TypeMismatch, type_name
-from posthorse.rules.values.wire import PLAINER, encode, restored
 
 
 def encode_kept(value: object) -> str:

@@ -15,8 +15,8 @@ import msgspec
 
 from posthorse.rules.values.checks import MAX_DEPTH, SCALAR_CHECKS, TOO_DEEP
 from posthorse.rules.values.classes import Model, field_names, fields_of, is_model
+from posthorse.rules.values.msgspec_json import encode, restored, too_large
 from posthorse.rules.values.type_mismatch import PathStep, TypeMismatch
-from posthorse.rules.values.wire import encode, restored, too_large
 
 
 def encode_result(value: object, *, limit: int) -> str:

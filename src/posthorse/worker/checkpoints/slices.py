@@ -229,8 +229,8 @@ class Slices(Generic[T]):
 
     def _throttled_turns(self, driver: Driver) -> ThrottledTurns:
         # Imported here, because most loops have no throttle.
+        from posthorse.worker.checkpoints.throttles.drivers import AsyncWaiting, SyncWaiting
         from posthorse.worker.checkpoints.throttles.turns import ThrottledTurns
-        from posthorse.worker.checkpoints.throttles.waiting import AsyncWaiting, SyncWaiting
 
         waiting = AsyncWaiting(self._journal) if isinstance(driver, AsyncDriver) else SyncWaiting(self._journal)
         return ThrottledTurns(self._journal, self._plan.throttle, self._plan.name, waiting)

@@ -28,8 +28,8 @@ from posthorse.rules.throttle import (
     wait_of_answer,
 )
 from posthorse.store.operations.throttles import take_items
+from posthorse.worker.checkpoints.throttles.drivers import FunctionFailed, WaitCalls
 from posthorse.worker.checkpoints.throttles.measuring import AwaitedReading, Measurement
-from posthorse.worker.checkpoints.throttles.waiting import FunctionFailed, WaitCalls
 
 if TYPE_CHECKING:
     from posthorse.rules.gates import Requirement

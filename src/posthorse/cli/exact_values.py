@@ -16,8 +16,8 @@ import msgspec
 
 from posthorse.errors import InvalidArgument
 from posthorse.rules.values.classes import field_names, is_model
+from posthorse.rules.values.msgspec_json import restored
 from posthorse.rules.values.type_mismatch import short
-from posthorse.rules.values.wire import restored
 
 _OPEN: tuple[object, ...] = (Any, object, list, dict, tuple, set, frozenset)
 """Types that do not determine the type of numbers in them."""

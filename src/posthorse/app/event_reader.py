@@ -19,7 +19,7 @@ from posthorse.errors import InvalidCall
 from posthorse.rules.job_events import EventFilter, Missed, StreamEvent
 from posthorse.rules.stream_cursor import StreamCursor, Why, why_unreadable
 from posthorse.store.blocking import refuse_in_loop
-from posthorse.store.event_reading import Placed, events_of, wanted
+from posthorse.store.events_of_page import Placed, events_of, wanted
 from posthorse.store.operations.store_facts import store_now
 from posthorse.store.operations.stream import mark_tick, read_page
 
