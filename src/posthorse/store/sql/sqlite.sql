@@ -693,9 +693,9 @@ SELECT j.id, CASE
     WHEN (SELECT 1 FROM @stocked s WHERE s.job = j.id LIMIT 1) IS NULL THEN 'jobs'
     WHEN j.parent IS NULL AND (SELECT 1 FROM @edges e WHERE e.job = j.id LIMIT 1) IS NULL THEN 'stock'
     ELSE 'both' END
-FROM (SELECT 1 WHERE EXISTS (SELECT 1 FROM @joins) OR EXISTS (SELECT 1 FROM @stocked)) AS waiting
-CROSS JOIN {rows} CROSS JOIN @jobs j
-WHERE j.id = r.job AND j.awaited
+FROM {rows} CROSS JOIN @jobs j
+WHERE (EXISTS (SELECT 1 FROM @joins) OR EXISTS (SELECT 1 FROM @stocked WHERE state IN ('ordered', 'failed')))
+    AND j.id = r.job AND j.awaited
 
 -- ## await_jobs
 -- Mark jobs as awaited; return their states.
