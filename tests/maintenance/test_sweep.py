@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
@@ -302,9 +301,10 @@ def test_however_much_is_written_the_sweep_looks_only_so_often(
     asyncio.run(sweep())
     app.close()
     neighbour.close()
-    pauses = [later - earlier for earlier, later in pairwise(looks[1:])]  # there was no wake before the first
-    assert len(pauses) > 3
-    assert min(pauses) > CLOSEST_LOOKS / 2  # a turn takes a moment itself
+    between = looks[1:]  # there was no wake before the first
+    assert len(between) > 4
+    # On a busy machine one may be late, and the next in time; together they are no closer.
+    assert between[-1] - between[0] > (len(between) - 2) * CLOSEST_LOOKS
 
 
 @pytest.mark.tuning(due_at_once=3)

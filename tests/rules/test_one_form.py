@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import posthorse as ph
@@ -95,8 +95,14 @@ LEAF = st.none() | st.integers(0, 9) | st.text(max_size=2)
 
 @given(st.frozensets(LEAF | st.tuples(LEAF, LEAF) | st.frozensets(LEAF, max_size=3), max_size=5))
 def test_a_value_in_order_is_the_same_value(value: Any) -> None:  # noqa: ANN401 - any value
+    assume(_is_told_by_its_text(value))
     assert _as_sets(msgspec.json.decode(encode_in_order(value)), value) == value
     assert decode_kept(encode_kept(value)) == value
+
+
+def _is_told_by_its_text(value: Any) -> bool:  # noqa: ANN401 - any value
+    """Return whether no two items of a set look alike in JSON, as a tuple and a set do."""
+    return len({encode_in_order(item) for item in value}) == len(value)
 
 
 def _as_sets(stored: Any, value: Any) -> Any:  # noqa: ANN401 - any value

@@ -55,7 +55,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[End]:
 
 
 def _follow_every_end(monkeypatch: pytest.MonkeyPatch, step: ends.EndStep) -> None:
-    monkeypatch.setattr(ends, "STEPS", {state: (*steps, step) for state, steps in ends.END_STEPS.items()})
+    monkeypatch.setattr(ends, "END_STEPS", {state: (*steps, step) for state, steps in ends.END_STEPS.items()})
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ JOB = (
 BAD = BadItem(loop="one", number=1, item=1j, is_retryable=False, error=FAILURE, at=NOW)
 BAD_ITEM = (
     f'{{"loop":"one","number":1,"at":{AT},"item":"1j","is_retryable":false,'
-    '"error":{"type":"ValueError","message":"no price"}}'
+    '"error":{"type":"ValueError","message":"no price"},"shard":null}'
 )
 ATTEMPT = Attempt(number=1, outcome="failed", started_at=None, finished_at=NOW, worker=None, error=FAILURE)
 DETAIL = JobDetailView.assemble(

@@ -30,7 +30,7 @@ STYLES = {"good": "green", "revoked": "bright_black", "expired": "bright_black"}
 @json_option
 @click.pass_context
 def tokens(context: click.Context, target: str | None, url: str | None, as_json: bool) -> int:
-    """List the tokens of the HTTP service, or make and end them.
+    """List who may use the HTTP service; make and end tokens.
 
     A program shows its token in the header `Authorization: Bearer …`. The store keeps no secrets, so a token is
     printed once, when it is made. USED is when it was used last, to the hour.

@@ -32,11 +32,11 @@ class Evidence(msgspec.Struct, omit_defaults=True):
     worker: str
     pid: int
     seconds: float
-    detail: str | None = None
     type: str | None = None
     message: str | None = None
     traceback: str | None = None
     packed: str | None = None
+    detail: str | None = None
     is_timeout: bool = False
     """Set for an error that is packed, so that it cannot be told from its message."""
 
