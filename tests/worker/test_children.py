@@ -10,7 +10,8 @@ import pytest
 
 import posthorse as ph
 import posthorse.testing as pt
-from posthorse.errors import InvalidCall, InvalidOption, JobFailed, TooLarge
+from posthorse.errors import InvalidCall, InvalidOption, JobFailed, OutcomeUnknown, TooLarge
+from posthorse.store.operations.children import _adding as store_children  # pyright: ignore[reportPrivateUsage]
 from posthorse.store.operations.children import standing_of
 from posthorse.store.operations.flow_reading import graph_of
 from posthorse.worker.checkpoints import children
@@ -422,3 +423,68 @@ def test_middleware_and_listeners_hear_of_children(app: ph.Posthorse) -> None:
 def test_a_context_without_a_store_adds_no_children() -> None:
     with pytest.raises(InvalidCall, match="needs the connection of a store"):
         pt.context().join()
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_kept_join_does_not_stand_for_children_that_were_added_after_it(app: ph.Posthorse, is_named: bool) -> None:
+    """No step of a later attempt tells of them: the slices that added them are not run again."""
+
+    @app.job
+    def child(number: int) -> int:
+        return number
+
+    @app.job(max_attempts=2, backoff=0)
+    def parent(ctx: ph.Context) -> str:
+        ctx.add(child.bind(0))
+        ctx.join()
+        for batch in ctx.slices(range(2), size=1):
+            if is_named:
+                ctx.add(child.using(queue="later").bind(1), name=f"child {batch[0]}")
+            else:
+                with batch.transaction():
+                    ctx.add(child.using(queue="later").bind(1))
+        if ctx.attempt == 1:
+            raise ValueError("after the last slice")
+        return "kept"
+
+    job = parent.enqueue()
+    with app.worker(queues=["default"]):
+        until(lambda: job.status().attempt == 2 and job.status().state in ("blocked", "completed"))
+        assert job.status().state == "blocked"
+    with app.worker(queues=["default", "later"]):
+        assert job.result(timeout=30) == "kept"
+
+
+@pytest.mark.parametrize("adds_again", [False, True])
+def test_a_lost_reply_to_an_add_ends_the_attempt_though_the_code_swallows_it(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch, adds_again: bool
+) -> None:
+    commit, lost = app.store.run, [OutcomeUnknown("the reply was lost")]
+
+    def losing(operation: Any) -> Any:  # noqa: ANN401
+        reply = commit(operation)
+        if lost and getattr(operation.start, "func", None) is store_children:
+            raise lost.pop()
+        return reply
+
+    monkeypatch.setattr(app.store, "run", losing)
+
+    @app.job
+    def child() -> int:
+        return 1
+
+    @app.job(max_attempts=3, backoff=0)
+    def parent(ctx: ph.Context) -> list[int]:
+        try:
+            ctx.add(child.bind(), name="one")
+        except OutcomeUnknown:
+            if adds_again:
+                ctx.add(child.bind(), name="another")
+            return []
+        return list(ctx.join())
+
+    with app.worker():
+        job = parent.enqueue()
+        assert job.result(timeout=30) == [1]
+    assert not lost
+    assert len(children_of(app, job)) == 1

@@ -71,8 +71,9 @@ class Addable(Protocol):
 
 
 class Passed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of a join: how many children had failed by then, and why it raised, if it did."""
+    """What is kept of a join: how many children the job had, how many had failed, and why it raised, if it did."""
 
+    total: int = 0
     failed: int = 0
     why: str | None = None
 
@@ -97,32 +98,30 @@ class Children:
         """Add children, and return the id of the first one."""
         if self._journal.is_called_in_transaction:
             adding = self._adding(calls, self._name_in_slice(name), None, is_one=is_one)
-            self._stored.add(_storing(calls, adding), is_noted=False)
+            self._stored.add(_storing(calls, adding), len(calls), is_noted=False)
             return adding.jobs[0].id
         label = self._label(calls, name)
         kept = self._steps.begin(label, ADD)
         if kept is None:
             self._journal.stop.raise_if_asked()
             adding = self._adding(calls, name, label, is_one=is_one)
-            self._stored.add(_storing(calls, adding), is_noted=True)
+            self._stored.add(_storing(calls, adding), len(calls), is_noted=True)
             kept = self._steps.keep(_noting(label, adding))
-        self._journal.is_joined = False
         return kept.value
 
     async def aadd(self, calls: Sequence[Addable], name: str | None, *, is_one: bool) -> str:
         """Do the same as `add`, in a coroutine."""
         if self._journal.is_called_in_transaction:
             adding = self._adding(calls, self._name_in_slice(name), None, is_one=is_one)
-            await self._stored.aadd(_astoring(calls, adding), is_noted=False)
+            await self._stored.aadd(_astoring(calls, adding), len(calls), is_noted=False)
             return adding.jobs[0].id
         label = self._label(calls, name)
         kept = self._steps.begin(label, ADD)
         if kept is None:
             self._journal.stop.raise_if_asked()
             adding = self._adding(calls, name, label, is_one=is_one)
-            await self._stored.aadd(_astoring(calls, adding), is_noted=True)
+            await self._stored.aadd(_astoring(calls, adding), len(calls), is_noted=True)
             kept = self._steps.keep(_noting(label, adding))
-        self._journal.is_joined = False
         return kept.value
 
     def _adding(self, calls: Sequence[Addable], name: str | None, label: str | None, *, is_one: bool) -> Adding:
@@ -135,6 +134,7 @@ class Children:
         ]
 
         def store(family: NewFamily, terms: EntryTerms) -> Operation[list[SubmitResult]]:
+            self._stored.begin()
             noted = None
             if label is not None:
                 noted = self._stored.noted(self._steps.with_postponed(_noting(label, adding)))
@@ -207,12 +207,12 @@ class Children:
         if join.open or (raises and join.phase is None):  # a job that never waited is not retried with its children
             open = f"{join.open:,} child{'' if join.open == 1 else 'ren'}"
             self._journal.stop.set_aside(Joined(), f"the job waits for {open}")
-        passed = Passed(join.failed)
+        passed = Passed(join.total, join.failed)
         if raises:
             why = f"{dead:,} of {join.total:,} children failed"
             if (last := standing.failed) is not None:
                 why = f"{why}; the last one is {last.job}: {last.reason}"
-            self._steps.postpone(_row(label, Passed(join.failed, why)))
+            self._steps.postpone(_row(label, msgspec.structs.replace(passed, why=why)))
             self._went_past(passed)
             raise ChildFailed(why)
         return _row(label, passed)
@@ -228,7 +228,7 @@ class Children:
     def _went_past(self, passed: Passed) -> None:
         self._joins += 1
         self._passed = passed
-        self._journal.is_joined = True
+        self._journal.joined = passed.total
 
 
 def checked_calls(calls: object) -> Sequence[Addable]:

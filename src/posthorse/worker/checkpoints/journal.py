@@ -56,11 +56,11 @@ class Journal:
     _before: tuple[str, LoopState, Pace] | None = None
     """The loop of a slice that may be refused, as it was before it, and the pace."""
 
-    has_children = False
-    """Whether the job added children, in this attempt or before."""
+    children = 0
+    """How many children the job added, in this attempt or before."""
 
-    is_joined = False
-    """Whether the code of this attempt joined all children that it added."""
+    joined = 0
+    """How many children the job had at the last join that the code of this attempt went past."""
 
     def __init__(
         self,
@@ -113,8 +113,7 @@ class Journal:
         for loop, number in stood.uncommitted:
             self._uncommitted.setdefault(loop, set()).add(number)
         self.kept_steps = [step._replace(value=self.texts.unpack(step.value, "step")) for step in stood.steps]
-        if stood.children:
-            self.has_children = True
+        self.children = stood.children
         if stood.checkpoint is not None:
             failed = self.state.failed
             self.state = CheckpointState.restore(stood.checkpoint, self.texts)
@@ -253,7 +252,7 @@ class Journal:
     @property
     def waits_for_children(self) -> bool:
         """Whether the job, once its code has returned, is over only after its children."""
-        return self.has_children and not self.is_joined
+        return self.children > self.joined
 
     @property
     def job(self) -> str:

@@ -142,7 +142,7 @@ async def run(runnable: Runnable, middleware: Sequence[Layer], around: Surroundi
                 if not are_over(rows):
                     return Joined()  # a part was retried after this attempt began
                 if rows:
-                    journal.is_joined = True  # parts are children
+                    journal.joined = journal.children  # parts are children
                     combine = around.combiners.get(kind.kind)
                     function, is_cut = joining(rows, kind, combine, around.packing), True
         if has_framework():
