@@ -208,7 +208,7 @@ def test_a_child_that_failed_before_the_join_looked_is_retried_with_the_job(app:
     @app.job
     def parent(ctx: ph.Context) -> list[int]:
         ctx.add(child.bind())
-        until(lambda: (join := app.store.read(standing_of(ctx.job_id)).join) is not None and join.open == 0)
+        until(lambda: (join := app.store.read(standing_of(ctx.job_id, 0)).join) is not None and join.open == 0)
         return list(ctx.join())
 
     with app.worker():
@@ -488,3 +488,31 @@ def test_a_lost_reply_to_an_add_ends_the_attempt_though_the_code_swallows_it(
         assert job.result(timeout=30) == [1]
     assert not lost
     assert len(children_of(app, job)) == 1
+
+
+def test_a_join_raises_for_a_child_that_failed_though_an_earlier_one_came_back_to_life(app: ph.Posthorse) -> None:
+    broken = {1, 2}
+
+    @app.job(max_attempts=1)
+    def child(number: int) -> int:
+        if number in broken:
+            raise ValueError("broken")
+        return number
+
+    @app.job(max_attempts=1)
+    def parent(ctx: ph.Context) -> None:
+        ctx.add(child.bind(1))
+        ctx.join(failed="skip")
+        if 1 in broken:
+            raise ValueError("after the first join")
+        ctx.add(child.bind(2))
+        ctx.join()
+
+    with app.worker():
+        job = parent.enqueue()
+        with pytest.raises(JobFailed, match="after the first join"):
+            job.result(timeout=30)
+        broken.remove(1)
+        job.retry()
+        with pytest.raises(JobFailed, match="1 of 2 children failed"):
+            job.result(timeout=30)

@@ -7,13 +7,13 @@ from functools import partial
 from typing import NamedTuple
 
 from posthorse.rules.joins import Join
-from posthorse.store.base import Operation, QuerySteps, TypedQuery, operation
+from posthorse.store.base import Operation, QuerySteps, operation
 from posthorse.store.operations.checkpoints import Checkpoint, checkpoint
 from posthorse.store.operations.families import NewFamily, adding_children
 from posthorse.store.operations.fence import Fence
 from posthorse.store.operations.steps import StepRow
 from posthorse.store.operations.submit import EntryTerms, SubmitResult
-from posthorse.store.operations.waiting import JOIN_OF
+from posthorse.store.operations.waiting import JOIN_OF, FailedChild, dead_since
 
 
 class LeaseEnded(Exception):
@@ -27,21 +27,14 @@ class Noted(NamedTuple):
     steps: Sequence[StepRow]
 
 
-class FailedChild(NamedTuple):
-    """A child that is a dead letter."""
-
-    job: str
-    reason: str | None
-
-
 class Standing(NamedTuple):
-    """How the children of a job stand: the join, if there are some, and the last dead letter among them."""
+    """How the children of a job stand: the join, if there are some, how many of those that were added since the last
+    join are dead letters, and the last one of them.
+    """
 
     join: Join | None
-    failed: FailedChild | None
-
-
-LAST_FAILED_CHILD = TypedQuery("last_failed_child", FailedChild)
+    dead: int = 0
+    last: FailedChild | None = None
 
 
 def add_noted(
@@ -67,10 +60,9 @@ def _adding(
 
 
 @operation
-def standing_of(job: str) -> QuerySteps[Standing]:
-    """Return how the children of a job stand."""
-    joins = yield from JOIN_OF(job=job)
-    if not joins:
-        return Standing(None, None)
-    failed = (yield from LAST_FAILED_CHILD(parent=job)) if joins[0].failed else []
-    return Standing(joins[0], failed[0] if failed else None)
+def standing_of(job: str, joins: int) -> QuerySteps[Standing]:
+    """Return how the children of a job stand after so many joins."""
+    found = yield from JOIN_OF(job=job)
+    if not found:
+        return Standing(None)
+    return Standing(found[0], *(yield from dead_since(found[0], joins)))

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from posthorse import ids
 from posthorse.rules.event_names import EventName
-from posthorse.rules.job import State
+from posthorse.rules.job import Options, State
 from posthorse.rules.joins import HAS_CHILDREN, NEEDS_OTHERS, Join, Next, end_of_parent, next_of, why_skipped
 from posthorse.store.base import QuerySteps, TypedQuery, query, query_rows
 from posthorse.store.operations import ends
@@ -40,6 +41,14 @@ class JoinChange(NamedTuple):
         return JoinChange(self.met + met, self.ended + ended, self.failed + failed)
 
 
+class FailedChild(NamedTuple):
+    """A child that is a dead letter."""
+
+    job: str
+    reason: str | None
+    options: str | None
+
+
 COUNT_JOINS = TypedQuery("count_joins", Join)
 JOIN_OF = TypedQuery("join_of", Join)
 LOCK_JOBS = TypedQuery("lock_jobs", LockedWaiter)
@@ -47,11 +56,13 @@ WAITING_AMONG = TypedQuery("waiting_among", tuple[str])
 PARENTS_OF = TypedQuery("parents_of", tuple[str, str])
 BLOCK_AGAIN = TypedQuery("block_again", tuple[int])
 
+FAILED_CHILDREN = TypedQuery("failed_children", FailedChild)
 LOCK_FAMILY = TypedQuery("lock_family", Join)
 RECOUNT_MISSING = TypedQuery("recount_missing", tuple[int])
 BARRING = TypedQuery("barring", tuple[str, str])
 
 NOTHING = JoinChange()
+DEAD_AT_ONCE = 1_000
 
 
 class Family(NamedTuple):
@@ -96,6 +107,25 @@ def count(changes: Mapping[str, JoinChange]) -> QuerySteps[dict[str, Join]]:
 def parents_of(jobs: Collection[str]) -> QuerySteps[dict[str, str]]:
     """Return the parents of those of the jobs that have one."""
     return dict((yield from PARENTS_OF([(job,) for job in sorted(jobs)]))) if jobs else {}
+
+
+def dead_since(join: Join, joins: int) -> QuerySteps[tuple[int, FailedChild | None]]:
+    """Return how many children are dead letters that a job added after so many joins, and the last one of them.
+
+    Each child carries how many joins came before it. The count of the join knows nothing of that, and falls when an
+    earlier dead letter is retried.
+    """
+    dead, last, after = 0, None, ids.first_of(0)
+    rows = (yield from FAILED_CHILDREN(parent=join.job, after=after, limit=DEAD_AT_ONCE)) if join.failed else ()
+    while rows:
+        for row in rows:
+            place = Options.decode(row.options).flow
+            if (0 if place is None else place.round) >= joins:
+                dead, last = dead + 1, row
+        if len(rows) < DEAD_AT_ONCE:
+            break
+        rows = yield from FAILED_CHILDREN(parent=join.job, after=rows[-1].job, limit=DEAD_AT_ONCE)
+    return dead, last
 
 
 def move_on(joins: Sequence[Join], parents: Mapping[str, str], asked: Mapping[str, str]) -> QuerySteps[None]:

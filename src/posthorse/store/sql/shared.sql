@@ -2019,9 +2019,10 @@ UPDATE @joins SET skipped = (:skipped > 0) WHERE job = :job
 -- Return for what a job waits.
 SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width FROM @joins WHERE job = :job
 
--- ## last_failed_child
--- Return the last child of a job that is a dead letter.
-SELECT id AS job, reason FROM @jobs WHERE parent = :parent AND state = 'failed' ORDER BY id DESC LIMIT 1
+-- ## failed_children
+-- Return children of a job that are dead letters, in the order of their ids.
+SELECT id AS job, reason, options FROM @jobs WHERE parent = :parent AND state = 'failed' AND id > :after
+ORDER BY id LIMIT :limit
 
 -- ## children_of
 -- Return children of a job in the order of their ids.

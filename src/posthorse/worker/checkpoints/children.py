@@ -71,10 +71,9 @@ class Addable(Protocol):
 
 
 class Passed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of a join: how many children the job had, how many had failed, and why it raised, if it did."""
+    """What is kept of a join: how many children the job had, and why it raised, if it did."""
 
     total: int = 0
-    failed: int = 0
     why: str | None = None
 
 
@@ -89,8 +88,6 @@ class Children:
         self._tenant = tenant
         self._named = Counter[str]()
         self._joins = 0
-        self._passed = Passed()
-        """The last join of this attempt."""
 
     # ── adding ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -181,7 +178,7 @@ class Children:
         kept = self._steps.begin(label, JOIN)
         if kept is None:
             self._journal.stop.raise_if_asked()
-            row = self._judge(label, self._journal.read(standing_of(self._journal.job)), failed)
+            row = self._judge(label, self._journal.read(standing_of(self._journal.job, self._joins)), failed)
             self._saved.keep_steps(self._steps.with_postponed(row))
             kept = self._steps.keep(row)
         return self._outputs(kept)
@@ -192,7 +189,7 @@ class Children:
         kept = self._steps.begin(label, JOIN)
         if kept is None:
             self._journal.stop.raise_if_asked()
-            row = self._judge(label, await self._journal.aread(standing_of(self._journal.job)), failed)
+            row = self._judge(label, await self._journal.aread(standing_of(self._journal.job, self._joins)), failed)
             await self._saved.akeep_steps(self._steps.with_postponed(row))
             kept = self._steps.keep(row)
         return self._outputs(kept)
@@ -201,16 +198,15 @@ class Children:
         """Return the step of a join whose children are over. Raises Interrupted if they are not, ChildFailed."""
         join = standing.join
         if join is None:
-            return _row(label, self._passed)
-        dead = join.failed - self._passed.failed
-        raises = dead > 0 and failed == "raise"
+            return _row(label, Passed())
+        raises = standing.dead > 0 and failed == "raise"
         if join.open or (raises and join.phase is None):  # a job that never waited is not retried with its children
             open = f"{join.open:,} child{'' if join.open == 1 else 'ren'}"
             self._journal.stop.set_aside(Joined(), f"the job waits for {open}")
-        passed = Passed(join.total, join.failed)
+        passed = Passed(join.total)
         if raises:
-            why = f"{dead:,} of {join.total:,} children failed"
-            if (last := standing.failed) is not None:
+            why = f"{standing.dead:,} of {join.total:,} children failed"
+            if (last := standing.last) is not None:
                 why = f"{why}; the last one is {last.job}: {last.reason}"
             self._steps.postpone(_row(label, msgspec.structs.replace(passed, why=why)))
             self._went_past(passed)
@@ -227,7 +223,6 @@ class Children:
 
     def _went_past(self, passed: Passed) -> None:
         self._joins += 1
-        self._passed = passed
         self._journal.joined = passed.total
 
 
