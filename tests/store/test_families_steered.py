@@ -8,7 +8,8 @@ import pytest
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
 from posthorse.rules.joins import Edge
-from posthorse.rules.outcomes import Joined
+from posthorse.rules.outcomes import Joined, Waits
+from posthorse.rules.topics import Topic
 from posthorse.store.operations import families_steered, read
 from posthorse.store.operations.families import NewFamily, add_children
 from posthorse.store.operations.families_steered import steer_families
@@ -428,3 +429,79 @@ def test_a_resumed_child_goes_on_although_its_parent_failed_before_it_obeyed_a_p
     assert yard.complete(running) == []
     settle_down(yard)
     assert yard.state(other.id) is PENDING
+
+
+def second_round(yard: Yard) -> tuple[Fence, str]:
+    """Return an attempt of a parent that ran again after its children, and a child that it added then."""
+    attempt = yard.started()
+    add(yard, attempt, 1)
+    assert yard.settle(attempt, Joined())
+    assert yard.complete(yard.claim_one()) == []
+    settle_down(yard)
+    again = yard.claim_one()
+    assert again.job == attempt.job
+    added = add(yard, again, 1)
+    assert added is not None
+    return again, added[0].id
+
+
+def test_a_parent_that_ran_again_and_waits_for_an_event_can_be_cancelled(yard: Yard) -> None:
+    again, child = second_round(yard)
+    assert yard.settle(again, Waits("paid", Topic("", "paid")))
+    yard.ask(again.job, "cancel")
+    settle_down(yard)
+    assert states(yard, [again.job, child]) == [CANCELLED, CANCELLED]
+    check_joins(yard)
+
+
+def test_a_parent_that_ran_again_does_not_wait_for_its_children_after_a_pause(yard: Yard) -> None:
+    again, _ = second_round(yard)
+    yard.give_back(again)
+    yard.ask(again.job, "pause")
+    settle_down(yard)
+    assert yard.state(again.job) is PAUSED
+    yard.ask(again.job, "resume")
+    settle_down(yard)
+    assert yard.state(again.job) is PENDING
+
+
+def test_a_parent_whose_children_ended_while_it_was_paused_has_run_again_after_it(yard: Yard) -> None:
+    attempt = yard.started()
+    add(yard, attempt, 1)
+    assert yard.settle(attempt, Joined())
+    child = yard.claim_one()
+    yard.ask(attempt.job, "pause")
+    assert yard.complete(child) == []
+    settle_down(yard)
+    yard.ask(attempt.job, "resume")
+    settle_down(yard)
+    again = yard.claim_one()
+    add(yard, again, 1)
+    assert yard.settle(again, Waits("paid", Topic("", "paid")))
+    yard.ask(again.job, "cancel")
+    assert yard.state(again.job) is CANCELLED
+
+
+def test_a_parent_that_ran_again_is_retried_after_its_children(yard: Yard) -> None:
+    again, child = second_round(yard)
+    failed = yard.claim_one()
+    assert failed.job == child
+    assert yard.fail(failed)
+    assert yard.fail(again)
+    settle_down(yard)
+    yard.ask(again.job, "retry")
+    settle_down(yard)
+    assert states(yard, [again.job, child]) == [BLOCKED, PENDING]
+    assert yard.complete(yard.claim_one()) == []
+    settle_down(yard)
+    assert yard.state(again.job) is PENDING
+
+
+def test_a_parent_that_ran_again_runs_after_a_child_that_is_retried_alone(yard: Yard) -> None:
+    again, child = second_round(yard)
+    assert yard.fail(yard.claim_one())
+    assert yard.fail(again)
+    settle_down(yard)
+    yard.ask(child, "retry")
+    settle_down(yard)
+    assert states(yard, [again.job, child]) == [BLOCKED, PENDING]

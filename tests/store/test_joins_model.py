@@ -94,9 +94,9 @@ class Families(RuleBasedStateMachine):
             self.finish_well(attempt, None if how == "runs again after its children" else "null")
 
     def finish_well(self, attempt: Fence, result: str | None = "null") -> None:
-        """End an attempt as a runner does: a job with children waits for them, once."""
+        """End an attempt as a runner does: a job with children waits for them, and again after it ran again."""
         join = join_of(self.yard, attempt.job)
-        if join is not None and join.total and join.phase is None:
+        if join is not None and join.total and join.phase in (None, "again"):
             self.yard.settle(attempt, Joined(result))
         else:
             self.yard.complete(attempt)

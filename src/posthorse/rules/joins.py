@@ -15,9 +15,10 @@ Need = Literal["completed", "failed", "over"]
 """Which end of a job its dependent needs; `over` is any."""
 NEEDS: tuple[Need, ...] = get_args(Need)
 
-Phase = Literal["end", "run"]
+Phase = Literal["end", "run", "again"]
 """What follows when a parent has nothing left to wait for: it ends, because its own code is done or it has none; or it
-runs again. A job without a phase has not run yet.
+runs again. `again`: it does that already, so children that it adds then do not hold it up. A job without a phase has
+not waited for children yet.
 """
 
 NEEDS_OTHERS = "waits for other jobs"
@@ -59,7 +60,12 @@ class Join(NamedTuple):
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to wait for. Children do not hold up a job whose own code did not return yet."""
-        return self.missing == 0 and (self.open == 0 or self.phase is None)
+        return self.missing == 0 and not self.waits_for_children
+
+    @property
+    def waits_for_children(self) -> bool:
+        """Whether the job is a parent whose own code is done, at least until children are over that are not."""
+        return self.open > 0 and self.phase in ("end", "run")
 
     @property
     def blocks(self) -> bool:
@@ -68,8 +74,8 @@ class Join(NamedTuple):
 
     @property
     def runs_again(self) -> bool:
-        """Whether the job runs once more after its children. Those that failed are retried before it."""
-        return self.phase == "run" and self.total > 0
+        """Whether the job runs once more after its children. Before a retry of it, those that failed are retried."""
+        return self.phase in ("run", "again") and self.total > 0
 
     @property
     def comes_back(self) -> bool:

@@ -28,6 +28,7 @@ from posthorse.store.operations.waiting import (
     lock_family,
     open_again,
     recounted,
+    set_phase,
     skip,
 )
 
@@ -126,12 +127,18 @@ def do_as_asked(
         reason, waits, blocks = REASONS.get(request), target is State.SCHEDULED, target is State.BLOCKED
         if action is Action.RETRY:
             number = yield from lane_id(home_of(*locked[5:]))
+            if (
+                family.own is not None and family.own.phase == "again"
+            ):  # it waits for the children that are retried first
+                yield from set_phase(job, "run")
             [(version, due)] = yield from REVIVE(job=job, waits=waits, blocks=blocks, lane=number, wait=wait or None)
         elif action is Action.CANCEL:
             version = yield from ends.cancel(job, state, reason)
         elif action is Action.PAUSE:
             [(version, _)] = yield from PAUSE_JOB(job=job, reason=reason)
         else:
+            if not blocks and family.own is not None and family.own.phase == "run":
+                yield from set_phase(job, "again")
             [(version, _)] = yield from RESUME_JOB(job=job, waits=waits, blocks=blocks)
         yield from place(job, target, run_at=due)
         yield from record(job, version, EVENTS[request], detail)

@@ -14,7 +14,7 @@ import msgspec
 from posthorse import ids
 from posthorse.rules.event_names import EventName
 from posthorse.rules.job import Options, State
-from posthorse.rules.joins import HAS_CHILDREN, NEEDS_OTHERS, Join, Next, end_of_parent, next_of, why_skipped
+from posthorse.rules.joins import HAS_CHILDREN, NEEDS_OTHERS, Join, Next, Phase, end_of_parent, next_of, why_skipped
 from posthorse.store.base import QuerySteps, TypedQuery, query, query_rows
 from posthorse.store.operations import ends
 from posthorse.store.operations.recording import record
@@ -74,7 +74,7 @@ class Family(NamedTuple):
     @property
     def waits_for_children(self) -> bool:
         """Whether the job is a parent whose own code is done, and children of it are not over."""
-        return self.own is not None and self.own.open > 0 and self.own.phase is not None
+        return self.own is not None and self.own.waits_for_children
 
 
 def lock_family(job: str) -> QuerySteps[Family]:
@@ -141,12 +141,15 @@ def move_on(joins: Sequence[Join], parents: Mapping[str, str], asked: Mapping[st
     waiting = sorted(job for (job,) in (yield from WAITING_AMONG(order)))
     ready: list[tuple[str]] = []
     later: list[tuple[str, int]] = []
+    again: list[tuple[str, Phase]] = []
     for job in waiting:
         join, moment = due[job], locked[job].now
         match next_of(join, asked.get(parents.get(job, ""))):
             case Next.END:
                 yield from _end(join)
             case Next.LINE_UP:
+                if join.phase == "run":
+                    again.append((job, "again"))
                 due_at = max(locked[job].run_at or 0, moment + (join.wait or 0))
                 if due_at > moment:
                     later.append((job, due_at))
@@ -154,6 +157,8 @@ def move_on(joins: Sequence[Join], parents: Mapping[str, str], asked: Mapping[st
                     ready.append((job,))
             case Next.WAIT:
                 pass
+    if again:
+        yield query_rows("set_phases", again)
     if ready:
         yield query_rows("line_up_waiting", ready)
     if later:
@@ -196,6 +201,11 @@ def come_back(job: str) -> QuerySteps[bool]:
     return True
 
 
+def set_phase(job: str, phase: Phase) -> QuerySteps[None]:
+    """Write what follows when the children of a job are over whose join is locked."""
+    yield query_rows("set_phases", [(job, phase)])
+
+
 def open_again(parent: str, *, failed: int = 0) -> QuerySteps[None]:
     """Count a child that is not over any more: its parent, and what is above, waits again if it was over.
 
@@ -211,6 +221,8 @@ def open_again(parent: str, *, failed: int = 0) -> QuerySteps[None]:
     yield query("ask_family_no_more", job=parent)
     if counted[parent].skipped:
         return  # it comes back with its own needs
+    if counted[parent].phase == "again":
+        yield from set_phase(parent, "run")
     yield from wait_again(parent, HAS_CHILDREN, why="a job of its family runs again")
     above = yield from parents_of([parent])
     if parent in above:

@@ -192,7 +192,7 @@ def _others(job_id: str) -> QuerySteps[WaitsForOthers | None]:
         return None
     rows = yield from NEEDS_OF(job=job_id, limit=MAX_NAMED)
     needed = [Needed(needed, needs, State(state)) for needed, needs, state in rows]
-    return WaitsForOthers(joins[0].missing, needed, joins[0].open if joins[0].phase else 0, joins[0].total)
+    return WaitsForOthers(joins[0].missing, needed, joins[0].open if joins[0].waits_for_children else 0, joins[0].total)
 
 
 def _busyregistered_servers() -> QuerySteps[list[ServingRunner]]:

@@ -145,9 +145,10 @@ CREATE INDEX @edges_by_dependent ON @edges (dependent);
 
 -- Who waits, and for how much: edges that are not met (missing), children that are not over (open), and how many of the
 -- children are dead letters (failed). phase says what follows when nothing is left to wait for: `end` for parents whose
--- own code is done, or that have none; `run` for those that run again. skipped: cancelled, because its needs could not be
--- met. asked: what a user requested of the whole family; walked: up to which of its children that was done, until it
--- was done to all. wait: how long it waits after its needs are met. width: how many of its children may run at once.
+-- own code is done, or that have none; `run` for those that run again, and `again` once they do. skipped: cancelled,
+-- because its needs could not be met. asked: what a user requested of the whole family; walked: up to which of its
+-- children that was done, until it was done to all. wait: how long it waits after its needs are met. width: how many of
+-- its children may run at once.
 CREATE TABLE @joins (
     job     text PRIMARY KEY,
     missing integer NOT NULL DEFAULT 0,
