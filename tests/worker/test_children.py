@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -516,3 +517,30 @@ def test_a_join_raises_for_a_child_that_failed_though_an_earlier_one_came_back_t
         job.retry()
         with pytest.raises(JobFailed, match="1 of 2 children failed"):
             job.result(timeout=30)
+
+
+@pytest.mark.parametrize("caught", [False, True])
+@pytest.mark.parametrize("later", ["completes", "fails"])
+def test_a_failed_child_that_the_code_went_past_does_not_fail_the_job(
+    app: ph.Posthorse, caught: bool, later: str
+) -> None:
+    @app.job(max_attempts=1)
+    def child(does: str) -> None:
+        if does == "fails":
+            raise ValueError("broken")
+
+    @app.job
+    def parent(ctx: ph.Context) -> str:
+        ctx.add(child.bind("fails"))
+        with suppress(ph.ChildFailed):
+            ctx.join(failed="raise" if caught else "skip")
+        ctx.add(child.bind(later))
+        return "kept"
+
+    with app.worker():
+        job = parent.enqueue()
+        if later == "completes":
+            assert job.result(timeout=30) == "kept"
+        else:
+            with pytest.raises(JobFailed, match="1 of 2 children failed"):
+                job.result(timeout=30)

@@ -56,6 +56,8 @@ class Join(NamedTuple):
     wait: int | None
     width: int | None = None
     """How many of its children may run at once; None for no limit."""
+    passed: int = 0
+    """How many joins its code went past before it returned. What failed before them does not fail it."""
 
     @property
     def is_done(self) -> bool:

@@ -107,6 +107,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     solo: bool = False
     phase: Phase | None = None
     """What follows when its children are over, if it waits for them."""
+    passed: int = 0
+    """How many joins its code went past before it returned."""
     waits_for_room: bool = False
     """Whether it is a part that waits until fewer of its job run."""
 
@@ -161,7 +163,7 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
             return Transition(
                 state=State.BLOCKED, event="waiting", spent=spent, reason=outcome.reason, until=until, topic=topic
             )
-        case Joined(result):
+        case Joined(result, passed):
             return Transition(
                 state=State.BLOCKED,
                 event="released",
@@ -169,6 +171,7 @@ def decide(spent: Spent, outcome: Outcome, policy: Policy, *, chance: float = 0.
                 reason=HAS_CHILDREN,
                 result=result,
                 phase=outcome.phase,
+                passed=passed,
             )
         case Split(_, ranges):
             reason = f"waits for its {len(ranges):,} part{'' if len(ranges) == 1 else 's'}"

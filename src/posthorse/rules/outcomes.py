@@ -71,10 +71,12 @@ class Waits(msgspec.Struct, frozen=True, tag=True):
 class Joined(msgspec.Struct, frozen=True, tag=True):
     """The job has children, and its code is done until they are over: it holds no worker meanwhile.
 
-    result: JSON, if its code returned; None if it runs again after its children.
+    result: JSON, if its code returned; None if it runs again after its children. passed: how many joins its code went
+    past before it returned.
     """
 
     result: str | None = None
+    passed: int = 0
 
     @property
     def phase(self) -> Phase:

@@ -180,7 +180,11 @@ def _end_attempts(settlements: Sequence[Settlement]) -> QuerySteps[set[str]]:
         for each, number in zip(settlements, numbers, strict=True)
         if each.attempt.job in found
     ]
-    joined = [(lease.job, each.transition.phase) for each, _, lease in ended if each.transition.phase is not None]
+    joined = [
+        (lease.job, phase, each.transition.passed)
+        for each, _, lease in ended
+        if (phase := each.transition.phase) is not None
+    ]
     if joined:  # locks joins, which come before jobs
         yield query_rows("set_phases", sorted(joined))
     rows = [_row(each, number, lease) for each, number, lease in ended]

@@ -141,7 +141,7 @@ def move_on(joins: Sequence[Join], parents: Mapping[str, str], asked: Mapping[st
     waiting = sorted(job for (job,) in (yield from WAITING_AMONG(order)))
     ready: list[tuple[str]] = []
     later: list[tuple[str, int]] = []
-    again: list[tuple[str, Phase]] = []
+    again: list[tuple[str, Phase, int]] = []
     for job in waiting:
         join, moment = due[job], locked[job].now
         match next_of(join, asked.get(parents.get(job, ""))):
@@ -149,7 +149,7 @@ def move_on(joins: Sequence[Join], parents: Mapping[str, str], asked: Mapping[st
                 yield from _end(join)
             case Next.LINE_UP:
                 if join.phase == "run":
-                    again.append((job, "again"))
+                    again.append((job, "again", 0))
                 due_at = max(locked[job].run_at or 0, moment + (join.wait or 0))
                 if due_at > moment:
                     later.append((job, due_at))
@@ -203,7 +203,7 @@ def come_back(job: str) -> QuerySteps[bool]:
 
 def set_phase(job: str, phase: Phase) -> QuerySteps[None]:
     """Write what follows when the children of a job are over whose join is locked."""
-    yield query_rows("set_phases", [(job, phase)])
+    yield query_rows("set_phases", [(job, phase, 0)])
 
 
 def open_again(parent: str, *, failed: int = 0) -> QuerySteps[None]:
@@ -230,6 +230,9 @@ def open_again(parent: str, *, failed: int = 0) -> QuerySteps[None]:
 
 
 def _end(join: Join) -> QuerySteps[None]:
+    if join.failed and join.passed:
+        dead, _ = yield from dead_since(join, join.passed)
+        join = join._replace(failed=dead)
     end = end_of_parent(join)
     yield query("unpark", job=join.job)
     version = yield from ends.end_parent(join.job, end)

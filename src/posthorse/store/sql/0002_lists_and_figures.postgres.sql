@@ -129,7 +129,8 @@ CREATE TABLE @joins (
     phase   text,
     wait    bigint,
     walked  uuid,
-    width   integer
+    width   integer,
+    passed  integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX joins_walked ON @joins (job) WHERE walked IS NOT NULL;
 CREATE INDEX joins_width ON @joins (job) WHERE width IS NOT NULL;

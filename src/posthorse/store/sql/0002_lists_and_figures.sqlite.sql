@@ -122,7 +122,8 @@ CREATE TABLE @joins (
     phase   text,
     wait    integer,
     walked  text,
-    width   integer
+    width   integer,
+    passed  integer NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX @joins_walked ON @joins (job) WHERE walked IS NOT NULL;
 CREATE INDEX @joins_width ON @joins (job) WHERE width IS NOT NULL;

@@ -925,7 +925,7 @@ WITH locked AS MATERIALIZED (
 )
 UPDATE @joins AS k SET missing = missing - r.met, open = open - r.ended, failed = k.failed + r.failed
 FROM locked r WHERE k.job = ANY (ARRAY[r.job])
-RETURNING k.job, missing, open, k.failed, total, skipped, asked, phase, wait, width
+RETURNING k.job, missing, open, k.failed, total, skipped, asked, phase, wait, width, passed
 
 -- ## hold_lease
 -- Keep the lease of an attempt until the end of this transaction. No row: it has none.
@@ -933,7 +933,7 @@ SELECT job FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner
 
 -- ## lock_family
 -- Lock the join of a job, and that of its parent, in order.
-SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width FROM @joins
+SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width, passed FROM @joins
 WHERE job = ANY (ARRAY[CAST(:job AS uuid), (SELECT parent FROM @jobs WHERE id = CAST(:job AS uuid))]) ORDER BY job FOR UPDATE
 
 -- ## lock_jobs

@@ -150,7 +150,8 @@ CREATE INDEX edges_by_dependent ON @edges (dependent);
 -- own code is done, or that have none; `run` for those that run again, and `again` once they do. skipped: cancelled,
 -- because its needs could not be met. asked: what a user requested of the whole family; walked: up to which of its
 -- children that was done, until it was done to all. wait: how long it waits after its needs are met. width: how many of
--- its children may run at once.
+-- its children may run at once. passed: how many joins its code went past before it returned; dead letters among the
+-- children that it added before them do not fail it.
 CREATE TABLE @joins (
     job     uuid PRIMARY KEY,
     missing integer NOT NULL DEFAULT 0,
@@ -162,7 +163,8 @@ CREATE TABLE @joins (
     phase   text,
     wait    bigint,
     walked  uuid,
-    width   integer
+    width   integer,
+    passed  integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX joins_walked ON @joins (job) WHERE walked IS NOT NULL;
 CREATE INDEX joins_width ON @joins (job) WHERE width IS NOT NULL;

@@ -148,7 +148,8 @@ CREATE INDEX @edges_by_dependent ON @edges (dependent);
 -- own code is done, or that have none; `run` for those that run again, and `again` once they do. skipped: cancelled,
 -- because its needs could not be met. asked: what a user requested of the whole family; walked: up to which of its
 -- children that was done, until it was done to all. wait: how long it waits after its needs are met. width: how many of
--- its children may run at once.
+-- its children may run at once. passed: how many joins its code went past before it returned; dead letters among the
+-- children that it added before them do not fail it.
 CREATE TABLE @joins (
     job     text PRIMARY KEY,
     missing integer NOT NULL DEFAULT 0,
@@ -160,7 +161,8 @@ CREATE TABLE @joins (
     phase   text,
     wait    integer,
     walked  text,
-    width   integer
+    width   integer,
+    passed  integer NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX @joins_walked ON @joins (job) WHERE walked IS NOT NULL;
 CREATE INDEX @joins_width ON @joins (job) WHERE width IS NOT NULL;

@@ -1966,9 +1966,9 @@ RETURNING version
 
 -- ## set_phases
 -- Write what follows when the children of jobs are over.
--- rows: job uuid, phase text
-INSERT INTO @joins (job, phase) SELECT r.job, r.phase FROM {rows} WHERE true
-ON CONFLICT (job) DO UPDATE SET phase = excluded.phase
+-- rows: job uuid, phase text, passed int
+INSERT INTO @joins (job, phase, passed) SELECT r.job, r.phase, r.passed FROM {rows} WHERE true
+ON CONFLICT (job) DO UPDATE SET phase = excluded.phase, passed = excluded.passed
 
 -- ## add_to_joins
 -- Count new children of jobs that are there already; return what is requested of their families.
@@ -2017,7 +2017,7 @@ UPDATE @joins SET skipped = (:skipped > 0) WHERE job = :job
 
 -- ## join_of
 -- Return for what a job waits.
-SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width FROM @joins WHERE job = :job
+SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width, passed FROM @joins WHERE job = :job
 
 -- ## failed_children
 -- Return children of a job that are dead letters, in the order of their ids.

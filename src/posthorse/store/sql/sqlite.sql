@@ -722,7 +722,7 @@ UPDATE @edges SET met = true WHERE (job, dependent) IN (
 -- rows: job uuid, met int, ended int, failed int
 UPDATE @joins SET missing = missing - r.met, open = open - r.ended, failed = @joins.failed + r.failed
 FROM {rows} WHERE @joins.job = r.job
-RETURNING job, missing, open, failed, total, skipped, asked, phase, wait, width
+RETURNING job, missing, open, failed, total, skipped, asked, phase, wait, width, passed
 
 -- ## hold_lease
 -- Return the lease of an attempt. No row: it has none.
@@ -730,7 +730,7 @@ SELECT job FROM @leases WHERE job = :job AND epoch = :epoch AND runner = :runner
 
 -- ## lock_family
 -- Return the join of a job, and that of its parent.
-SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width FROM @joins WHERE job = :job OR job = (SELECT parent FROM @jobs WHERE id = :job) ORDER BY job
+SELECT job, missing, open, failed, total, skipped, asked, phase, wait, width, passed FROM @joins WHERE job = :job OR job = (SELECT parent FROM @jobs WHERE id = :job) ORDER BY job
 
 -- ## lock_jobs
 -- Return jobs, which no other process changes until the end of this transaction.

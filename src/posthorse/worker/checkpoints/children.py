@@ -87,7 +87,6 @@ class Children:
         self._stored = ChildJournal(journal)
         self._tenant = tenant
         self._named = Counter[str]()
-        self._joins = 0
 
     # ── adding ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -165,6 +164,10 @@ class Children:
             )
         return None
 
+    @property
+    def _joins(self) -> int:
+        return len(self._journal.joined)
+
     def _numbered(self, label: str) -> str:
         self._named[label] += 1
         count = self._named[label]
@@ -222,8 +225,7 @@ class Children:
         return outputs
 
     def _went_past(self, passed: Passed) -> None:
-        self._joins += 1
-        self._journal.joined = passed.total
+        self._journal.joined += (passed.total,)
 
 
 def checked_calls(calls: object) -> Sequence[Addable]:

@@ -59,8 +59,8 @@ class Journal:
     children = 0
     """How many children the job added, in this attempt or before."""
 
-    joined = 0
-    """How many children the job had at the last join that the code of this attempt went past."""
+    joined: tuple[int, ...] = ()
+    """How many children the job had at each join that the code of this attempt went past."""
 
     def __init__(
         self,
@@ -252,7 +252,7 @@ class Journal:
     @property
     def waits_for_children(self) -> bool:
         """Whether the job, once its code has returned, is over only after its children."""
-        return self.children > self.joined
+        return self.children > (self.joined[-1] if self.joined else 0)
 
     @property
     def job(self) -> str:

@@ -142,7 +142,7 @@ async def run(runnable: Runnable, middleware: Sequence[Layer], around: Surroundi
                 if not are_over(rows):
                     return Joined()  # a part was retried after this attempt began
                 if rows:
-                    journal.joined = journal.children  # parts are children
+                    journal.joined = (journal.children,)  # parts are children
                     combine = around.combiners.get(kind.kind)
                     function, is_cut = joining(rows, kind, combine, around.packing), True
         if has_framework():
@@ -276,8 +276,10 @@ def _after_return(value: object, runnable: Runnable, texts: JobTexts) -> Outcome
 
 def _after_children(returned: Returned, runnable: Runnable) -> Outcome:
     """Return the same; or that the job, with that result, is over only after its children."""
-    is_parent = runnable.journal is not None and runnable.journal.waits_for_children
-    return Joined(returned.result) if is_parent else returned
+    journal = runnable.journal
+    if journal is None or not journal.waits_for_children:
+        return returned
+    return Joined(returned.result, len(journal.joined))
 
 
 def _after_error(error: BaseException, runnable: Runnable, home: str) -> Outcome:
