@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import posthorse as ph
+from posthorse.worker.claiming.prefetch import Prefetch
 from tests.waiting import until
 
 
@@ -120,6 +121,32 @@ def test_jobs_inherit_metadata_if_the_application_says_so(store_url: str, is_asy
         {"user": 8, "request": "r", "step": 2},
         {"user": 7, "request": "r"},
     ]
+    app.close()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_job_without_metadata_inherits_none_of_the_job_before_it(
+    store_url: str, is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One task of the runner waits for plain jobs of a lane that were claimed together, one after the other."""
+    monkeypatch.setattr(Prefetch, "allowance", lambda _: 10)
+    app = ph.Posthorse(store_url, inherit_metadata=True)
+
+    @app.job
+    def child(ctx: ph.Context) -> dict[str, Any]:
+        return ctx.metadata
+
+    def parent() -> str:
+        return child.enqueue().id
+
+    async def aparent() -> str:
+        return (await child.aenqueue()).id
+
+    kind: Any = app.job(kind="parent")(aparent if is_async else parent)
+    jobs = [kind.using(metadata={"user": 7}).enqueue(), kind.enqueue(), kind.using(metadata={"user": 8}).enqueue()]
+    with app.worker(concurrency=1):
+        children = [app.get_job(job.result(timeout=30)) for job in jobs]
+        assert [child.result(timeout=30) for child in children] == [{"user": 7}, {}, {"user": 8}]
     app.close()
 
 

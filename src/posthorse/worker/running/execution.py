@@ -128,8 +128,8 @@ async def run(runnable: Runnable, middleware: Sequence[Layer], around: Surroundi
         structlog_fields.bind(job)
     if runnable.unfit is not None:
         return Unfit(runnable.unfit)
-    if options.metadata is not None:
-        OF_RUNNING_JOB.set(options.metadata)
+    if options.metadata is not None or OF_RUNNING_JOB.get() is not None:
+        OF_RUNNING_JOB.set(options.metadata)  # also none, because one task may run several jobs, one after the other
     try:
         if stop.request is not None:
             return stop.stopped()
