@@ -447,13 +447,13 @@ def test_what_is_still_being_decided_as_the_worker_ends_is_written(
         raise ValueError
 
     stopping = threading.Event()
-    real = Completer.settle
+    real = Completer.look_up_and_put
 
-    async def settle_slowly(completer: Completer, running: RunningJob, outcome: Outcome) -> None:
+    async def look_slowly(completer: Completer, running: RunningJob, outcome: Outcome) -> None:
         await asyncio.sleep(0.5)  # longer than what else there is to do
         await real(completer, running, outcome)
 
-    monkeypatch.setattr(Completer, "settle", settle_slowly)
+    monkeypatch.setattr(Completer, "look_up_and_put", look_slowly)
     worker = app.worker(concurrency=3)
     with worker:
         jobs = app.enqueue_many([bad.bind(number) for number in range(3)])

@@ -138,9 +138,9 @@ class Completer:
         elif running.stop.request != "lost":
             spent = self._known(running, outcome)
             if spent is not None:
-                self._decide(running, outcome, spent)
+                self._settler.put(self._decide(running, outcome, spent))
             else:
-                task = asyncio.get_running_loop().create_task(self.settle(running, outcome))
+                task = asyncio.get_running_loop().create_task(self.look_up_and_put(running, outcome))
                 self._looking_up[task] = running.claimed.job
                 task.add_done_callback(self._looking_up.pop)
 
@@ -165,17 +165,24 @@ class Completer:
         self._has_some.set()
 
     async def settle(self, running: RunningJob, outcome: Outcome) -> None:
-        """Decide what follows from an outcome, after all looks that this takes, and write it."""
+        """Decide what follows from an outcome, and wait until that is written, or given up."""
+        await self._settler.settle(await self._decide_after_looks(running, outcome))
+
+    async def look_up_and_put(self, running: RunningJob, outcome: Outcome) -> None:
+        """Decide what follows from an outcome, to be written soon."""
+        self._settler.put(await self._decide_after_looks(running, outcome))
+
+    # ── deciding ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _decide_after_looks(self, running: RunningJob, outcome: Outcome) -> Decided:
+        """Decide what follows from an outcome, after all looks that this takes."""
         try:
             spent = self._known(running, outcome)
             if spent is None:
                 outcome, spent = await self._look_up(running, outcome)
         except Exception as error:
             outcome, spent = self._instead(running, outcome, error)
-        self._decide(running, outcome, spent)
-        await self._settler.becomes_idle()
-
-    # ── deciding ─────────────────────────────────────────────────────────────────────────────────────
+        return self._decide(running, outcome, spent)
 
     def _known(self, running: RunningJob, outcome: Outcome) -> Spent | None:
         """Return what the job has spent; None if something must be looked up or waited for first."""
@@ -204,13 +211,12 @@ class Completer:
         known = self._spending.known(running, has_failed=has_failed)
         return outcome, known or await self._spending.look_up(running, has_failed=has_failed)
 
-    def _decide(self, running: RunningJob, outcome: Outcome, spent: Spent) -> None:
-        """Decide what follows, to be written soon. If that fails, the job ends with the error."""
+    def _decide(self, running: RunningJob, outcome: Outcome, spent: Spent) -> Decided:
+        """Decide what follows. If that fails, the job ends with the error."""
         try:
-            decided = self._deciding.decide(running, outcome, spent)
+            return self._deciding.decide(running, outcome, spent)
         except Exception as error:
-            decided = self._deciding.decide(running, *self._instead(running, outcome, error))
-        self._settler.put(decided)
+            return self._deciding.decide(running, *self._instead(running, outcome, error))
 
     def _instead(self, running: RunningJob, outcome: Outcome, error: Exception) -> tuple[Outcome, Spent]:
         """Return what to decide about instead of an outcome that cannot be stored, because of this error."""
@@ -245,7 +251,10 @@ class Completer:
             if refused is None or each.running.claimed.job in refused:
                 log.warning(TAKEN_OVER, each.running.label)
             else:
-                self._tell(each)
+                try:
+                    self._tell(each)
+                except Exception:  # its end is written, so nothing is left to do for the job
+                    log.exception("%s ended, but this cannot be counted and told", each.running.label)
 
     def _tell(self, ended: Decided) -> None:
         running, outcome, transition = ended.running, ended.outcome, ended.transition

@@ -79,6 +79,8 @@ class Settler:
         self._waiting: list[Decided] = []
         self._under_way: Sequence[Decided] = ()
         self._task: asyncio.Task[None] | None = None
+        self._awaited: dict[RunningJob, asyncio.Future[None]] = {}
+        """Attempts whose settlement the completer waits for."""
 
     @property
     def left(self) -> int:
@@ -96,6 +98,12 @@ class Settler:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._write())
 
+    async def settle(self, decided: Decided) -> None:
+        """Take an attempt, and wait until it is settled, or given up. Others may come meanwhile."""
+        self.put(decided)
+        awaited = self._awaited[decided.running] = asyncio.get_running_loop().create_future()
+        await awaited
+
     async def becomes_idle(self) -> None:
         """Wait until all are settled."""
         while self._task is not None:
@@ -105,14 +113,32 @@ class Settler:
         try:
             while self._waiting:
                 self._under_way = self._take()
-                logs = await self._writing.logged([each.running for each in self._under_way])
-                for batch in _batches(self._under_way):
-                    await self._write_batch(batch, logs)
+                await self._write_taken(self._under_way)
                 self._under_way = ()
+        finally:
+            self._task, self._under_way = None, ()
+
+    async def _write_taken(self, taken: Sequence[Decided]) -> None:
+        """Settle these. An error that concerns some leaves the others alone, and those that wait."""
+        try:
+            logs = await self._writing.logged([each.running for each in taken])
+            for batch in _batches(taken):
+                try:
+                    await self._write_batch(batch, logs)
+                except Exception as error:
+                    self._writing.give_up(error)
         except Exception as error:
             self._writing.give_up(error)
         finally:
-            self._task, self._under_way = None, ()
+            if self._awaited:
+                self._release(taken)
+
+    def _release(self, taken: Sequence[Decided]) -> None:
+        """Let those go on that wait for these."""
+        for each in taken:
+            awaited = self._awaited.pop(each.running, None)
+            if awaited is not None and not awaited.done():  # it is done if who waited was cancelled
+                awaited.set_result(None)
 
     def _take(self) -> Sequence[Decided]:
         """Take out some. A job that came back here and ended again is among the next."""
