@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import posthorse as ph
-from posthorse.errors import InvalidTransition, JobFailed, JobNotFound
+from posthorse.errors import InvalidTransition, JobFailed, JobNotFound, ToleranceExceeded
 from posthorse.store.operations.bad_items_of_parts import count_bad_items
 from tests.effects import effects_of, insert, make_effects
 
@@ -147,6 +147,34 @@ def test_a_share_is_one_of_all_parts(app: ph.Posthorse, tolerate: str, is_enough
                 job.result(timeout=30)
             errors = [str(part.status().error) for part in app.jobs(f"parent:{job.id} state:failed")]
             assert f"in all parts are more than the {tolerate}" in errors[0]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_part_goes_on_after_its_last_empty_slice_was_refused(app: ph.Posthorse, is_async: bool) -> None:
+    def fetch(after: int, limit: int) -> list[int]:
+        return list(range(after + 1, min(after + limit, 40) + 1))
+
+    @app.job(shards=4, max_attempts=1)
+    def plain(ctx: ph.Context) -> str:
+        try:
+            for batch in ctx.slices(ph.keyset(fetch, key=int, start=0, stop=40), size=5, tolerate="9%"):
+                _try_each(batch)
+        except ToleranceExceeded:
+            return "too many"
+        return "enough"
+
+    @app.job(shards=4, max_attempts=1)
+    async def awaited(ctx: ph.Context) -> str:
+        try:
+            async for batch in ctx.slices(ph.keyset(fetch, key=int, start=0, stop=40), size=5, tolerate="9%"):
+                await _atry_each(batch)
+        except ToleranceExceeded:
+            return "too many"
+        return "enough"
+
+    job: ph.Job[Any] = (awaited if is_async else plain).enqueue()
+    with app.worker(concurrency=1):  # the last part knows of all others
+        assert job.result(timeout=30) == [*["enough"] * 3, "too many"]
 
 
 def test_the_parts_that_have_some_are_retried_and_joined_again(app: ph.Posthorse) -> None:

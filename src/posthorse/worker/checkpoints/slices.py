@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from posthorse.clock import monotonic
-from posthorse.errors import Interrupted, InvalidSource
+from posthorse.errors import Interrupted, InvalidSource, ToleranceExceeded
 from posthorse.failpoints import failpoint
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.loop_state import LoopState
@@ -118,7 +118,7 @@ class Slices(Generic[T]):
                     chunk = cast("Chunk[T]", (yield driver.read(cast("Cursor", state.cursor), size.items)))
                     if not chunk.items and not chunk.unreadable:
                         if self._is_judged_with_others:
-                            yield driver.save(self._last_of_part(state))
+                            yield driver.commit(EndOfPart(self._journal, self._last_of_part(state)))
                         else:
                             judge(self._plan.name, self._plan.tolerance, state.bad, state.done, is_over=True)
                         return
@@ -254,6 +254,30 @@ class Slices(Generic[T]):
     def _yield_if_time_is_up(self) -> None:
         if self._plan.time_box is not None and monotonic() - self._began >= self._plan.time_box:
             self._journal.stop.ask("yield")
+
+
+class EndOfPart:
+    """The end of the loop of a part, whose bad items are judged in its commit, together with those of other parts."""
+
+    def __init__(self, journal: Journal, done: Slice) -> None:
+        self._journal = journal
+        self._done = done
+
+    def commit(self) -> None:
+        """Commit it. Raises ToleranceExceeded; then the loop goes back to where it was."""
+        try:
+            self._journal.save(self._done)
+        except ToleranceExceeded:
+            self._journal.take_back()
+            raise
+
+    async def acommit(self) -> None:
+        """Do the same as `commit`, in a coroutine."""
+        try:
+            await self._journal.asave(self._done)
+        except ToleranceExceeded:
+            self._journal.take_back()
+            raise
 
 
 class _AsyncLoop(AsyncIterator[Batch[T]]):
