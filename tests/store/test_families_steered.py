@@ -10,7 +10,7 @@ from posthorse.rules.job import State
 from posthorse.rules.joins import Edge
 from posthorse.rules.outcomes import Joined, Waits
 from posthorse.rules.topics import Topic
-from posthorse.store.operations import families_steered, read
+from posthorse.store.operations import families_steered, read, width
 from posthorse.store.operations.families import NewFamily, add_children
 from posthorse.store.operations.families_steered import steer_families
 from posthorse.store.operations.fence import Fence
@@ -18,6 +18,7 @@ from posthorse.store.operations.retention import Going, erase, forget_jobs
 from posthorse.store.operations.runners import next_due
 from posthorse.store.operations.runs import claim_one
 from posthorse.store.operations.submit import EntryTerms, SubmitResult
+from posthorse.store.operations.width import make_rooms, set_width
 from tests.store.families import check_joins, dependent, family, join_of, release_all, submit
 from tests.store.test_joins import end, states
 from tests.store.yard import Yard
@@ -505,3 +506,24 @@ def test_a_parent_that_ran_again_runs_after_a_child_that_is_retried_alone(yard: 
     yard.ask(child, "retry")
     settle_down(yard)
     assert states(yard, [again.job, child]) == [BLOCKED, PENDING]
+
+
+def test_a_job_that_runs_again_after_its_children_has_no_width(yard: Yard) -> None:
+    """It was not cut, so its children are not parts, and a width must not send them away."""
+    yard.enqueue()
+    attempt = yard.claim_one()
+    add(yard, attempt, 2)
+    assert yard.settle(attempt, Joined())
+    with pytest.raises(InvalidTransition, match="is not cut into parts"):
+        yard.store.run(set_width(attempt.job, 1, may_be_cut=False))
+
+
+def test_the_sweep_looks_at_every_narrow_family(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(width, "AT_ONCE", 1)
+    parents = [family(yard, 2)[0] for _ in range(3)]
+    for parent in parents:
+        yard.store.run(set_width(parent, 1, may_be_cut=True))
+    seen: list[str] = []
+    while (last := yard.store.run(make_rooms(seen[-1] if seen else None))) is not None:
+        seen.append(last)
+    assert seen == parents

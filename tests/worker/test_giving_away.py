@@ -17,6 +17,7 @@ from posthorse.errors import JobFailed
 from posthorse.rules.cursor import Cursor
 from posthorse.rules.job import Options
 from posthorse.rules.tuning import Tuning
+from posthorse.store.operations import part_checkpoints
 from posthorse.store.operations.part_checkpoints import parts_left
 from posthorse.store.operations.parts import results_of_parts
 from posthorse.store.operations.read import arguments
@@ -211,6 +212,11 @@ def test_rows_of_a_select_give_half_of_their_rest_away(app: ph.Posthorse, engine
 
 def test_a_rest_too_small_to_cut_stays(app: ph.Posthorse) -> None:
     assert shared(app, lambda: range(4), is_async=False) == [["0", "1"], ["2", "3"]]
+
+
+def test_a_job_has_no_more_parts_than_are_read_of_it(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_checkpoints, "MOST_PARTS", 3)
+    assert len(shared(app, lambda: range(40), is_async=False)) == 3
 
 
 def test_a_rest_that_is_soon_done_stays(sqlite_url: str, tuning: Tuning) -> None:

@@ -146,6 +146,24 @@ def test_parts_that_are_paused_and_resumed_keep_to_it(app: ph.Posthorse, shop: S
     assert shop.most == 3
 
 
+def test_a_part_that_was_held_while_its_job_was_paused_goes_on_with_it(app: ph.Posthorse, shop: Shop) -> None:
+    job = shop.begin()
+    shop.narrow(job, 1)
+    until(lambda: states(app, job).count("blocked") == 5)
+    job.pause()
+    until(lambda: states(app, job) == ["paused"] * 6)
+    first, second, *_ = app.jobs(f"parent:{job.id}")
+    first.resume()
+    until(lambda: shop.inside == 1)
+    second.resume()  # alone, and there is no room for it
+    until(lambda: states(app, job) == ["blocked", *["paused"] * 4, "processing"])
+    job.parts(None)
+    job.resume()
+    until(lambda: shop.inside == 6)
+    shop.may_end.set()
+    assert job.result(timeout=30) == 6_000
+
+
 def test_a_part_takes_the_place_of_one_that_was_paused(app: ph.Posthorse, shop: Shop) -> None:
     job = shop.begin()
     shop.narrow(job, 1)

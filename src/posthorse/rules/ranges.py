@@ -13,6 +13,10 @@ from posthorse.errors import UsageError
 from posthorse.rules.cursor import Cursor
 
 MAX_PARTS = 1_000
+"""Into how many parts a job can be cut."""
+
+MOST_PARTS = 2 * MAX_PARTS
+"""How many parts a job can have at most, with those that other parts gave half of their rest to."""
 
 
 class Range(msgspec.Struct, frozen=True, omit_defaults=True):

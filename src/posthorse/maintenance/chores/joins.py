@@ -61,6 +61,8 @@ class MakeRooms(Chore):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._throttle = ChorePace()
+        self._after: str | None = None
+        """The last job that was looked at, if others come after it."""
 
     def due_in(self, look: NextDue | None) -> float:
         if look is None or not look.has_narrow:
@@ -69,5 +71,8 @@ class MakeRooms(Chore):
 
     async def run(self, look: NextDue | None) -> NextDue | None:
         with self._throttle.turn():
-            await self._store.arun(make_rooms())
+            for _ in range(MAX_AT_ONCE):
+                self._after = await self._store.arun(make_rooms(self._after))
+                if self._after is None:
+                    break
         return await self._store.aread(next_due())

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from posthorse import ids
 from posthorse.errors import InvalidTransition
-from posthorse.rules.job import Options, State
+from posthorse.rules.job import State
 from posthorse.rules.packing import PLAIN, Packing
-from posthorse.rules.ranges import MAX_PARTS
 from posthorse.store.base import QuerySteps, TypedQuery, operation
 from posthorse.store.operations.bad_items import (
     BAD_ITEMS,
@@ -20,6 +19,7 @@ from posthorse.store.operations.bad_items import (
 )
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.read import outcome
+from posthorse.store.operations.stored_parts import StoredPart, parts_stored
 from posthorse.store.operations.unique import claim_identity_again
 from posthorse.store.operations.waiting import LOCK_JOBS
 
@@ -48,14 +48,6 @@ class PartBadItemCount(NamedTuple):
     uncommitted: int
 
 
-class StoredPart(NamedTuple):
-    """A part of a job: its number, its state, and its stored options."""
-
-    number: int
-    state: State
-    options: str | None
-
-
 class BadItemPlace(NamedTuple):
     """The place of a bad item in the list of a job. shard: the number of its part, if the job was cut."""
 
@@ -76,7 +68,6 @@ class FoundBadItem(NamedTuple):
     row: BadItemRow
 
 
-OPTIONS_OF_PARTS = TypedQuery("options_of_parts", tuple[str, str, str | None])
 BAD_ITEMS_OF_PARTS = TypedQuery("bad_items_of_parts", PartBadItemRow)
 COUNT_BAD_ITEMS_OF_PARTS = TypedQuery("count_bad_items_of_parts", PartBadItemCount)
 
@@ -129,23 +120,6 @@ def retry_bad_items(job: str, packing: Packing = PLAIN) -> QuerySteps[State]:
             yield from do_as_asked(part, "retry", packing=packing)
     [locked] = yield from LOCK_JOBS([(job,)])
     return State(locked.state)
-
-
-def parts_stored(job: str, *, limit: int = 2 * MAX_PARTS) -> QuerySteps[Mapping[str, StoredPart]]:
-    """Return the parts of a job, in the order in which they were made; none if it was not cut.
-
-    The children of any other job are not read: a flow may have a hundred thousand.
-    """
-    for first in (1, limit):
-        rows = yield from OPTIONS_OF_PARTS(parent=job, limit=first)
-        parts = {
-            id: StoredPart(part.number, State(state), options)
-            for id, state, options in rows
-            if (part := Options.decode(options).part) is not None
-        }
-        if not parts or first == limit:
-            return parts
-    return {}
 
 
 def _of_parts(job: str, after: BadItemPlace, limit: int) -> QuerySteps[list[FoundBadItem]]:

@@ -16,6 +16,7 @@ from posthorse.rules.requests import Request
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation
 from posthorse.store.operations.moves import do_as_asked
 from posthorse.store.operations.waiting import go_on_if_done, lock_family
+from posthorse.store.operations.width import make_room_after_resume
 
 CHILDREN_AT_ONCE = 200
 KEEPS_ASKED = ("pause", "cancel")
@@ -66,6 +67,8 @@ def steer_page(parent: str | None, packing: Packing) -> QuerySteps[bool]:
     for child, state in children:
         yield from _steer(child, State(state), cast("Request", family.asked), packing)
     if is_last:
+        if family.asked == "resume":
+            yield from make_room_after_resume(family.job)
         yield from go_on_if_done(family.job)
     return True
 

@@ -13,6 +13,7 @@ from posthorse.rules.cursor import Cursor
 from posthorse.rules.job import NewJob
 from posthorse.rules.joins import Join
 from posthorse.rules.parts import Part
+from posthorse.rules.ranges import MOST_PARTS
 from posthorse.rules.tolerance import Others, others_of
 from posthorse.rules.watched import NO_KINDS, Kinds
 from posthorse.store.base import Operation, QuerySteps, TypedQuery, operation
@@ -94,8 +95,8 @@ def parts_left(job: str, wanted: int) -> QuerySteps[tuple[FamilyOfPart, list[Par
 def give_away(attempt: Fence, kept: Checkpoint, gift: Gift, *, told: Kinds = NO_KINDS) -> Operation[Given]:
     """Save the state of a part that keeps half, and store the part that has the rest from now on, in one commit.
 
-    Nothing is done if enough parts run, or another part was made meanwhile. It is not repeatable: run again, it would
-    count the new part twice.
+    Nothing is done if enough parts run, the job has as many as it can have, or another part was made meanwhile. It is
+    not repeatable: run again, it would count the new part twice.
     """
     return Operation(partial(_give, attempt, kept, gift, told), is_repeatable=False)
 
@@ -125,4 +126,6 @@ def _give(attempt: Fence, kept: Checkpoint, gift: Gift, told: Kinds) -> QuerySte
 
 def _has_room(parent: Join, gift: Gift) -> bool:
     wanted = parent.width or gift.wanted
+    if parent.total >= MOST_PARTS:
+        return False
     return parent.asked is None and parent.runs_again and parent.open < wanted and parent.total == gift.part.number

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from posthorse import ids
 from posthorse.errors import InvalidTransition
 from posthorse.rules.job import State
 from posthorse.rules.joins import WAITS_FOR_ROOM, Join
 from posthorse.store.base import QuerySteps, TypedQuery, locking_first, operation, query, query_rows, single_operation
 from posthorse.store.operations.one_job import LOCK_JOB, missing
+from posthorse.store.operations.stored_parts import parts_stored
 from posthorse.store.operations.waiting import LOCK_JOBS, NOTHING, WAITING_AMONG, count, lock_family
 
 AT_ONCE = 100
-"""Families that one turn of the sweep looks at."""
+"""Families that one transaction of the sweep looks at."""
 
 
 class PartAtWork(NamedTuple):
@@ -52,7 +54,7 @@ def set_width(job: str, width: int | None, *, may_be_cut: bool) -> QuerySteps[No
     state = State(locked[0].state)
     if state.is_final:
         raise InvalidTransition(f"job {job} is {state.value}, so no parts of it run; retry it first")
-    if not may_be_cut and (own is None or not own.runs_again):
+    if not may_be_cut and (own is None or not (yield from is_cut(own))):
         raise InvalidTransition(f"job {job} is not cut into parts; give it shards= when it is enqueued")
     yield query("set_width", job=job, width=width)
     joins = yield from count({job: NOTHING})
@@ -63,14 +65,31 @@ def set_width(job: str, width: int | None, *, may_be_cut: bool) -> QuerySteps[No
             yield query("ask_to_leave", job=part)
 
 
+def is_cut(join: Join) -> QuerySteps[bool]:
+    """Return whether a job was cut into parts. Others also run again after children that they added."""
+    return join.runs_again and bool((yield from parts_stored(join.job, limit=1)))
+
+
 @locking_first
 @operation
-def make_rooms() -> QuerySteps[None]:
-    """Let parts go on for which there is room again, because others were paused, wait for their time, or vanished."""
-    families = yield from NARROW_FAMILIES(limit=AT_ONCE)
+def make_rooms(after: str | None = None) -> QuerySteps[str | None]:
+    """Let parts go on for which there is room again, because others were paused, wait for their time, or vanished.
+
+    It does so for some jobs after a given one; it returns the last of these, None if no more come after it.
+    """
+    families = yield from NARROW_FAMILIES(after=after or ids.first_of(0), limit=AT_ONCE)
     joins = yield from count({job: NOTHING for (job,) in families})
     for join in joins.values():
         yield from make_room(join)
+    return families[-1][0] if len(families) == AT_ONCE else None
+
+
+def make_room_after_resume(job: str) -> QuerySteps[None]:
+    """Line up parts of a resumed job that were held while it was paused, also if it has no width any more."""
+    joins = yield from count({job: NOTHING})
+    for join in joins.values():
+        if (yield from is_cut(join)):
+            yield from make_room(join)
 
 
 def make_room(join: Join) -> QuerySteps[list[PartAtWork]]:

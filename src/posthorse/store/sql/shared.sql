@@ -1141,8 +1141,8 @@ WHERE k.job = (SELECT parent FROM @jobs WHERE id = :job) AND k.width IS NOT NULL
     SELECT count(*) FROM @jobs j JOIN @leases l ON l.job = j.id WHERE j.parent = k.job AND j.id <> :job)
 
 -- ## narrow_families
--- Return jobs of which only some parts may run at once, as long as parts are not over.
-SELECT job FROM @joins WHERE width IS NOT NULL AND open > 0 ORDER BY job LIMIT :limit
+-- Return jobs after a given one of which only some parts may run at once, as long as parts are not over.
+SELECT job FROM @joins WHERE width IS NOT NULL AND open > 0 AND job > :after ORDER BY job LIMIT :limit
 
 -- ## ask_to_leave
 -- Ask the runner of a job to let others have its place, unless something else is requested of it.

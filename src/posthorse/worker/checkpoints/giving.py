@@ -18,7 +18,7 @@ from posthorse.rules.cursor import Cursor
 from posthorse.rules.loop_state import LoopState
 from posthorse.rules.pace import Pace
 from posthorse.rules.parts import Part, PartNow, Worth, should_share
-from posthorse.rules.ranges import Range
+from posthorse.rules.ranges import MOST_PARTS, Range
 from posthorse.store.base import Operation
 from posthorse.store.operations.part_checkpoints import FamilyOfPart, Gift, Given, PartLeft, give_away, parts_left
 from posthorse.store.operations.read import arguments
@@ -124,6 +124,8 @@ class Giving(Generic[T]):
         if left is None:
             return None
         family, parts = left
+        if family.total >= MOST_PARTS:
+            return None
         wanted = family.width or wanted
         if should_share(self._standing(parts, state), wanted, self._worth) != self._journal.job:
             return None
