@@ -157,7 +157,7 @@ def test_a_part_goes_on_after_its_last_empty_slice_was_refused(app: ph.Posthorse
     @app.job(shards=4, max_attempts=1)
     def plain(ctx: ph.Context) -> str:
         try:
-            for batch in ctx.slices(ph.keyset(fetch, key=int, start=0, stop=40), size=5, tolerate="9%"):
+            for batch in ctx.slices(ph.keyset(fetch, key=int, start=0, stop=41), size=1, tolerate="9%"):
                 _try_each(batch)
         except ToleranceExceeded:
             return "too many"
@@ -166,7 +166,7 @@ def test_a_part_goes_on_after_its_last_empty_slice_was_refused(app: ph.Posthorse
     @app.job(shards=4, max_attempts=1)
     async def awaited(ctx: ph.Context) -> str:
         try:
-            async for batch in ctx.slices(ph.keyset(fetch, key=int, start=0, stop=40), size=5, tolerate="9%"):
+            async for batch in ctx.slices(ph.keyset(fetch, key=int, start=0, stop=41), size=1, tolerate="9%"):
                 await _atry_each(batch)
         except ToleranceExceeded:
             return "too many"

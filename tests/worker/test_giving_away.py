@@ -215,8 +215,8 @@ def test_a_rest_too_small_to_cut_stays(app: ph.Posthorse) -> None:
 
 
 def test_a_job_has_no_more_parts_than_are_read_of_it(app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part_checkpoints, "MOST_PARTS", 3)
-    assert len(shared(app, lambda: range(40), is_async=False)) == 3
+    monkeypatch.setattr(part_checkpoints, "MOST_PARTS", 2)
+    assert len(shared(app, lambda: range(40), is_async=False)) == 2
 
 
 def test_a_rest_that_is_soon_done_stays(sqlite_url: str, tuning: Tuning) -> None:
