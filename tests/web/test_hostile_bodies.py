@@ -61,6 +61,16 @@ def test_what_is_not_a_job_in_json_is_refused(
     assert anything.jobs().count() == 0
 
 
+def test_a_text_without_an_end_is_read_once(client: TestClient) -> None:
+    sent = b'{"args": [' + b"[]," * 101 + b'"' + b'\\"' * 500_000
+    assert client.post(JOBS, content=sent, headers=JSON).status_code == 400, "each of its quotes began a text anew"
+
+
+def test_brackets_inside_of_texts_are_not_counted(client: TestClient) -> None:
+    sent = {"kind": "welcome", "args": {"user_id": 7, "name": "[" * 200 + '"\\' + "{" * 200}}
+    assert client.post(JOBS, json=sent).status_code == 202
+
+
 @pytest.mark.parametrize(
     "argument",
     [
