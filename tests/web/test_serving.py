@@ -119,17 +119,48 @@ def test_a_head_that_does_not_end_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, time: float, sent: bytes
 ) -> None:
     monkeypatch.setattr(serving, "TIME_TO_ASK", time)
-    app = Posthorse(f"sqlite:///{tmp_path}/jobs.db")
+    seen = exchanged(tmp_path, sent)
+    assert (b"200 OK" in seen) == (b"\r\n\r\n" in sent)
+
+
+@pytest.mark.parametrize(
+    ("sent", "then"),
+    [
+        pytest.param(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n", id="an empty line"),
+        pytest.param(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", b"x", id="a body"),
+    ],
+)
+def test_what_comes_behind_an_answer_keeps_no_connection_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes, then: bytes
+) -> None:
+    monkeypatch.setattr(serving, "TIME_TO_ASK", 0.05)
+    assert b"HTTP/1.1" in exchanged(tmp_path, sent, then)
+
+
+def test_a_body_that_nobody_reads_may_come_to_its_end(tmp_path: Path) -> None:
+    sent = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    again = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    seen = exchanged(tmp_path, sent, b"x" * 1_000_000 + again)
+    assert (b"404 Not Found" in seen, b"200 OK" in seen) == (True, True)
+
+
+def exchanged(folder: Path, sent: bytes, then: bytes = b"") -> bytes:
+    """Send it to a service, and the rest behind its answer; return all that comes until it closes."""
+    app = Posthorse(f"sqlite:///{folder}/jobs.db")
     listening = socket.create_server(("127.0.0.1", 0))
 
     async def ask() -> bytes:
-        """Send it; return all that comes until the service closes the connection."""
         reader, writer = await asyncio.open_connection(*listening.getsockname())
+        seen = b""
         try:
             writer.write(sent)
-            return await reader.read()
+            if then:
+                seen = await reader.readuntil(b"\r\n\r\n")
+                seen += await reader.readexactly(int(seen.lower().split(b"content-length: ")[1].split()[0]))
+                writer.write(then)
+            return seen + await reader.read()
         except ConnectionError:
-            return b""
+            return seen
         finally:
             writer.close()
 
@@ -143,6 +174,7 @@ def test_a_head_that_does_not_end_is_not_waited_for(
             server.should_exit = True
             await running
 
-    seen = asyncio.run(served())
-    assert (b"200 OK" in seen) == (b"\r\n\r\n" in sent)
-    app.close()
+    try:
+        return asyncio.run(served())
+    finally:
+        app.close()

@@ -14,9 +14,10 @@ from asyncio.events import TimerHandle
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from posthorse.errors import InvalidOption
 from posthorse.web.service import Service
@@ -80,10 +81,15 @@ def listen_at_file(path: str) -> socket.socket:
 
 
 class HeadInTime(HttpToolsProtocol):
-    """A connection that is closed if the head of a request does not come in time."""
+    """A connection that is closed if the head of a request does not come in time.
+
+    After an answer uvicorn waits a few seconds for the next request, and whatever comes ends that wait: also an empty
+    line, or the rest of a body that no handler reads. From then on the head of the next request has the usual time.
+    """
 
     _deadline: TimerHandle | None = None
     _head = 0
+    _skips_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
         super().connection_made(transport)
@@ -95,19 +101,30 @@ class HeadInTime(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._deadline is not None:  # the head is not complete
+        if self._deadline is None:
+            if self._is_idle and self.timeout_keep_alive_task is None:
+                self._set_deadline()
+                self._skips_body = True
+        elif not self._skips_body:  # the head is not complete
             self._head += len(data)
             if self._head > MAX_HEAD:
                 self.transport.abort()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._skips_body = False
         if self._deadline is None:
             self._set_deadline()
 
     def on_headers_complete(self) -> None:
         self._end_deadline()
         super().on_headers_complete()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether there is no request that is being answered."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request, whatever uvicorn says
+        return cycle is None or cycle.response_complete
 
     def _set_deadline(self) -> None:
         self._head = 0
