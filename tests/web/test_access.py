@@ -117,3 +117,9 @@ def test_a_login_that_fails_is_a_defect_and_shows_nothing(shop: ph.Posthorse, ca
     assert "canary" not in failed.text
     assert failed.json()["trace_id"] in caplog.text
     assert "canary" in caplog.text
+
+
+@pytest.mark.parametrize("origin", ["http://[x", "http://[", "null", ""])
+def test_a_malformed_origin_is_foreign(client: TestClient, origin: str) -> None:
+    refused = client.post("/api/v1/jobs", json={"kind": "welcome", "args": {"user_id": 7}}, headers={"Origin": origin})
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:posthorse:problem:forbidden")

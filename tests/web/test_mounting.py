@@ -94,3 +94,11 @@ def test_two_services_in_one_process_keep_apart(tmp_path: Path) -> None:
     assert [shop.jobs().count() for shop in shops] == [1, 2]
     for shop in shops:
         shop.close()
+
+
+def test_a_location_is_quoted_where_the_mount_is_not_ascii(shop: ph.Posthorse) -> None:
+    with TestClient(Starlette(routes=[Mount("/jöbs x", Service(shop, is_open=True))])) as client:
+        made = client.post("/j%C3%B6bs%20x/api/v1/jobs", json={"kind": "welcome", "args": {"user_id": 7}})
+        assert made.status_code == 202, made.text
+        assert made.headers["location"].startswith("/j%C3%B6bs%20x/api/v1/jobs/")
+        assert client.get(made.headers["location"]).status_code == 200

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 import posthorse as ph
 from posthorse.web import Role, service
 from posthorse.web.access import Access
+from posthorse.web.handlers import description
 from posthorse.web.openapi import describe
 from posthorse.web.routes import ROUTES
 from tests.web.conftest import API
@@ -69,3 +70,10 @@ def _check(answer: Any, path: str, method: str) -> None:  # noqa: ANN401
     [content] = described["content"].values()
     schema = {**content["schema"], "components": DESCRIBED["components"]}
     Draft202012Validator(schema).validate(answer.json())
+
+
+def test_the_description_is_made_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = client.get(f"{API}/openapi.json")
+    monkeypatch.setattr(description, "describe", None)
+    again = client.get(f"{API}/openapi.json")
+    assert (again.content, again.headers["content-type"]) == (first.content, "application/json")

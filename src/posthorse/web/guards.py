@@ -49,8 +49,16 @@ def check_origin(method: str, headers: Headers) -> None:
             raise refused("the request comes from a page of another site (Sec-Fetch-Site)")
         return
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    if origin is not None and _host_of(origin) != headers.get("host", "").lower():
         raise refused("the request comes from a page of another site (Origin)")
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host and port of an origin; None if it is malformed, and so that of no page of ours."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _without_port(host: str) -> str:

@@ -34,7 +34,7 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[Q, B]):
-    """One request, as a handler reads it. `root`: the path at which the service is mounted."""
+    """One request, as a handler reads it. `root`: the path at which the service is mounted, as addresses have it."""
 
     app: Posthorse
     waits: Waits
