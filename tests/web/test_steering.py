@@ -6,7 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import posthorse as ph
-from tests.web.conftest import API
+from posthorse.web import Role
+from tests.web.conftest import API, Login
 from tests.web.test_reading import submitted
 
 
@@ -77,3 +78,15 @@ def test_an_event_reaches_the_job_that_waits_for_it(client: TestClient, shop: ph
         assert client.get(f"{place}?wait=30").json()["state"] == "completed"
     assert client.get(f"{place}/result").json()["result"] == {"by": "eva"}
     assert client.post(f"{place}:event", json={"payload": 1}).status_code == 422
+
+
+def test_the_log_says_who_changed_what(login: Login, client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    place = submitted(client)
+    caplog.clear()
+    with caplog.at_level("INFO", "posthorse.web"):
+        operator = login(Role.OPERATOR, name="eva")
+        operator.post(f"{place}:pause")
+        operator.get(place)
+    assert [one.message for one in caplog.records if one.name == "posthorse.web"] == [
+        f"'eva': POST '{place}:pause', 202"
+    ]

@@ -15,6 +15,7 @@ import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -25,7 +26,7 @@ from posthorse.store.patience import waiting_at_most
 from posthorse.telemetry.store_samples import StoreSamples
 from posthorse.web.access import EVERYTHING, Access, Permission
 from posthorse.web.bodies import decode, read_body
-from posthorse.web.guards import check_host, check_origin
+from posthorse.web.guards import SAFE, check_host, check_origin
 from posthorse.web.login import Authenticate, Login
 from posthorse.web.problems import (
     MEDIA_TYPE,
@@ -135,7 +136,7 @@ class Service:
             if problem_of_it is None:
                 return _defect(request)
             if problem_of_it.status >= 500:
-                log.warning("%s %s failed: %s", request.method, request.url.path, error)
+                log.warning("%s %r failed: %s", request.method, request.scope["path"], error)
             return _problem_response(problem_of_it)
         except ClientDisconnect:
             raise
@@ -162,9 +163,12 @@ class Service:
             query=query,
             body=body,
             headers=request.headers,
-            root=request.scope.get("root_path", ""),
+            root=quote(request.scope.get("root_path", "")),
         )
-        return await route.handler(asked)
+        answer = await route.handler(asked)
+        if request.method not in SAFE:
+            log.info("%r: %s %r, %d", access.name, request.method, request.scope["path"], answer.status)
+        return answer
 
     def _samples(self) -> StoreSamples:
         """Return the samples of the store that the application uses now, because all requests share them."""
@@ -270,6 +274,6 @@ def _problem_response(problem: Problem, *, trace_id: str | None = None) -> Respo
 def _defect(request: Request) -> Response:
     """Log an error that was not expected; the client is told only under which id."""
     trace_id = secrets.token_hex(8)
-    log.exception("%s %s failed [%s]", request.method, request.url.path, trace_id)
+    log.exception("%s %r failed [%s]", request.method, request.scope["path"], trace_id)
     detail = "the service failed; its log says why, under the trace_id"
     return _problem_response(Problem(500, "internal", "Internal error", detail), trace_id=trace_id)
