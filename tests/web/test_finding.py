@@ -164,3 +164,14 @@ def test_a_tenant_learns_nothing_of_the_jobs_around_its_own(
         assert step not in other.get(f"{JOBS}/{hidden.id}/{path}").text, path
     assert acme.get(f"{JOBS}/{step}/why").json()["reasons"][0]["facts"] == {}
     assert acme.get(place).status_code == 404, "the flow itself has no tenant"
+
+
+@pytest.mark.parametrize("word", ["args.user_id:7", "-args.user_id:>8", "meta.user:7", "state:pending meta.user:a*"])
+def test_a_filter_looks_into_no_data_that_is_hidden(client: TestClient, login: Login, word: str) -> None:
+    submitted(client)
+    blind, seeing = login(Role.OPERATOR), login(Role.OPERATOR, sees=True)
+    for path in (JOBS, f"{JOBS}:count"):
+        refused = blind.get(path, params={"q": word})
+        assert (refused.status_code, refused.json()["type"]) == (403, "urn:posthorse:problem:forbidden")
+        assert seeing.get(path, params={"q": word}).status_code == 200
+        assert blind.get(path, params={"q": "state:pending"}).status_code == 200

@@ -13,6 +13,8 @@ from posthorse.app.reading import arguments_of, make_status
 from posthorse.app.verbs import adrive
 from posthorse.errors import InvalidOption, JobForgotten, JobNotFound, ResultExpired
 from posthorse.rules.search.budget import MAX_PAGE
+from posthorse.rules.search.text import parse_filter
+from posthorse.rules.search.words import PATHS
 from posthorse.store.operations import read
 from posthorse.views.attempt import AttemptView
 from posthorse.views.bad_item import BadItemView
@@ -26,7 +28,7 @@ from posthorse.web.access import Permission, Scope
 from posthorse.web.headers import IF_NONE_MATCH, has_tag
 from posthorse.web.log_cursors import cursor_of, line_at
 from posthorse.web.parameters import blamed_on_parameter, checked_count
-from posthorse.web.problems import Problem
+from posthorse.web.problems import Problem, refused
 from posthorse.web.reading import attempt_view, entity_tag, event_view, graph_of_visible, job_view, why_view
 from posthorse.web.route import Answer, AnyRoute, Asked, NoQuery, Route
 from posthorse.web.visibility import visible_among, visible_job
@@ -175,9 +177,17 @@ async def read_graph(asked: Asked[LimitQuery, None]) -> Answer:
 
 
 def _found(asked: Asked[Any, None], wanted: str) -> Jobs:
-    """Return the jobs that match a filter; with credentials of a tenant, only those of that tenant."""
+    """Return the jobs that match a filter; with credentials of a tenant, only those of that tenant.
+
+    Raises Problem if the filter looks into what the caller may not see: whether a job matches would tell it.
+    """
     tenant = asked.access.tenant
     with blamed_on_parameter("q"):
+        hidden = (
+            [] if asked.access.sees_data else [term for word in PATHS for term in parse_filter(wanted).of_word(word)]
+        )
+        if hidden:
+            raise refused(f"q: {hidden[0].name} looks into arguments or metadata, which these credentials do not show")
         return asked.app.jobs(wanted) if tenant is None else asked.app.jobs(wanted, tenant=tenant)
 
 
