@@ -52,7 +52,7 @@ def test_a_queue_that_cannot_be_is_not_found(client: TestClient, name: str) -> N
 
 
 def test_a_schedule_is_shown_steered_and_triggered(client: TestClient, shop: ph.Posthorse) -> None:
-    shop.schedule(_bound(shop), name="nightly", cron="0 3 * * *", tz="Europe/Berlin")
+    shop.schedule(bound_welcome(shop), name="nightly", cron="0 3 * * *", tz="Europe/Berlin")
     place = f"{API}/schedules/nightly"
     [shown] = client.get(f"{API}/schedules").json()["schedules"]
     assert (shown["name"], shown["kind"]) == ("nightly", "welcome")
@@ -66,7 +66,7 @@ def test_a_schedule_is_shown_steered_and_triggered(client: TestClient, shop: ph.
     assert (missing.status_code, "nightly" in missing.json()["detail"]) == (404, True)
 
 
-def _bound(shop: ph.Posthorse) -> ph.Call[object]:
+def bound_welcome(shop: ph.Posthorse) -> ph.Call[object]:
     from posthorse.app.kind import Kind
 
     welcome: Kind[[int], object] = Kind(shop, shop.registry["welcome"])

@@ -24,6 +24,12 @@ class SentView(View, frozen=True, kw_only=True):
     sent: bool
 
 
+class StoredView(View, frozen=True, kw_only=True):
+    """A job that was submitted or steered, of which no more can be read now: its id."""
+
+    id: str
+
+
 class SubmittedView(View, frozen=True, kw_only=True):
     """A job of many that were submitted at once: its id, and whether it is new; or what is wrong with it."""
 

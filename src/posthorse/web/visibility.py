@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from posthorse import ids
 from posthorse.app.job import Job
+from posthorse.errors import KeyConflict, NotUnique
 from posthorse.rules.job import Options
 from posthorse.store.operations import read
 from posthorse.store.operations.read import JobRow
 from posthorse.web.access import Access
-from posthorse.web.problems import no_such_job
+from posthorse.web.problems import Problem, no_such_job, problem_of
 from posthorse.web.route import Asked
+
+TAKEN = "another submitter has such a job"
+"""How a submitter learns of an earlier job, with the same key or identity, that the caller may not see."""
+
+CONFLICT = "a job with this key, or one that is the same, exists; nothing was stored"
+"""How a submitter learns of a conflict, without the id of the job that it is with."""
 
 
 async def visible_job(asked: Asked[Any, Any]) -> Job[object]:
@@ -37,6 +45,21 @@ async def visible_among(asked: Asked[Any, Any], job_ids: Sequence[str]) -> Colle
         return job_ids
     rows = await asked.app.store.aread(read.jobs_by_id(job_ids))
     return {row.id for row in rows if is_visible(row, asked.access)}
+
+
+@contextmanager
+def naming_no_other(access: Access) -> Iterator[None]:
+    """Tell a submitter of a conflict without the id of the job that it is with, which may be another's.
+
+    Raises Problem.
+    """
+    try:
+        yield
+    except (KeyConflict, NotUnique) as error:
+        problem = problem_of(error)
+        if not access.sees_only_its_own or problem is None:
+            raise
+        raise Problem(problem.status, problem.name, problem.title, CONFLICT) from None
 
 
 def is_visible(row: JobRow, access: Access) -> bool:

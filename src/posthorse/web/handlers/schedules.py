@@ -22,11 +22,13 @@ from posthorse.errors import QueueClosed, QueueFull, ScheduleNotFound
 from posthorse.views.job import JobView
 from posthorse.views.lists import SchedulesView
 from posthorse.views.schedule import ScheduleView
+from posthorse.views.submitted import StoredView
 from posthorse.web.access import Permission, Scope
 from posthorse.web.handlers.steering import NothingBody
 from posthorse.web.parameters import checked_count
 from posthorse.web.reading import job_view
 from posthorse.web.route import Answer, AnyRoute, Asked, NoQuery, Route
+from posthorse.web.stored import outcome_unknown_if_unread, read_after
 
 
 class NextQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,12 +76,14 @@ async def trigger_schedule(asked: Asked[NoQuery, NothingBody]) -> Answer:
     known = await _known(asked)
     job = await Schedule[object](asked.app, known.declared).atrigger()
     headers = {"Location": f"{asked.root}/api/v1/jobs/{job.id}"}
-    return Answer(job_view(await job.astatus(), asked.access), 202, headers)
+    status = await read_after(job.astatus())
+    return Answer(StoredView(id=job.id) if status is None else job_view(status, asked.access), 202, headers)
 
 
 async def _steered(asked: Asked[Any, Any], action: Callable[[Schedule[object]], Awaitable[None]]) -> Answer:
     await action(Schedule(asked.app, (await _known(asked)).declared))
-    return Answer(_view(asked, await _known(asked)))
+    with outcome_unknown_if_unread():
+        return Answer(_view(asked, await _known(asked)))
 
 
 async def _known(asked: Asked[Any, Any]) -> Known:
@@ -132,5 +136,5 @@ ROUTES: tuple[AnyRoute, ...] = (
     _reading("/{name:path}", read_schedule, "Read a schedule", NoQuery, ScheduleView),
     _steering("pause", pause_schedule, "Make no more jobs", {200: ScheduleView}),
     _steering("resume", resume_schedule, "Go on with the next time", {200: ScheduleView}),
-    _steering("trigger", trigger_schedule, "Enqueue its job now", {202: JobView}),
+    _steering("trigger", trigger_schedule, "Enqueue its job now", {202: (JobView, StoredView)}),
 )

@@ -16,12 +16,13 @@ from posthorse.errors import InvalidArgument, InvalidOption, InvalidTransition, 
 from posthorse.rules.job import State
 from posthorse.store.operations.retention import erase
 from posthorse.views.job import JobView
-from posthorse.views.submitted import SentView
+from posthorse.views.submitted import SentView, StoredView
 from posthorse.web.access import Permission, Scope
 from posthorse.web.handlers.jobs import shown
 from posthorse.web.headers import IF_MATCH
 from posthorse.web.problems import Problem, invalid_header, problem_of
 from posthorse.web.route import Answer, AnyRoute, Asked, NoQuery, Route
+from posthorse.web.stored import read_after
 from posthorse.web.visibility import visible_job
 
 _VERSION = re.compile(r'"v(\d{1,15})-[0-9a-f]{8}"', re.ASCII)
@@ -80,7 +81,7 @@ async def retry_job(asked: Asked[NoQuery, RetryBody]) -> Answer:
         await job.aretry_with(*args, **kwargs)
     except InvalidArgument as error:
         raise problem_of(error, pointer="/arguments") or error from None
-    return await shown(asked, job, 202)
+    return await _changed(asked, job)
 
 
 async def discard_job(asked: Asked[NoQuery, NothingBody]) -> Answer:
@@ -108,7 +109,12 @@ async def delete_job(asked: Asked[NoQuery, None]) -> Answer:
 async def _steered(asked: Asked[Any, Any], action: Callable[[Job[object]], Awaitable[State]]) -> Answer:
     job = await visible_job(asked)
     await action(job)
-    return await shown(asked, job, 202)
+    return await _changed(asked, job)
+
+
+async def _changed(asked: Asked[Any, Any], job: Job[object]) -> Answer:
+    """Show a job that was steered, as far as it can be read."""
+    return await read_after(shown(asked, job, 202)) or Answer(StoredView(id=job.id), 202)
 
 
 def _known_version(asked: Asked[Any, Any]) -> int:
@@ -139,7 +145,7 @@ def _steering(
         scope=Scope.JOB,
         query=NoQuery,
         body=body,
-        answers={202: JobView},
+        answers={202: (JobView, StoredView)},
         raises=(JobNotFound, JobForgotten, InvalidTransition),
     )
 

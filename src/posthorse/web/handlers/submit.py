@@ -24,13 +24,14 @@ from posthorse.rules.job import Options
 from posthorse.rules.keys import Key
 from posthorse.store.operations import read
 from posthorse.views.job import JobView, JobWithResultView
-from posthorse.views.submitted import CheckedView
+from posthorse.views.submitted import CheckedView, StoredView
 from posthorse.web.access import Access, Permission, Scope
 from posthorse.web.headers import IDEMPOTENCY_KEY, PREFER, preferred_wait
 from posthorse.web.problems import Problem, escaped, invalid_field, invalid_header, problem_of, refused
 from posthorse.web.reading import job_view, with_result
 from posthorse.web.route import Answer, AnyRoute, Asked, Route
-from posthorse.web.visibility import is_visible
+from posthorse.web.stored import outcome_unknown_if_unread, read_after
+from posthorse.web.visibility import TAKEN, is_visible, naming_no_other
 
 KEY_TTL = "24h"
 """For how long an `Idempotency-Key` counts."""
@@ -79,19 +80,23 @@ async def submit_job(asked: Asked[SubmitQuery, NewJobBody]) -> Answer:
             kind=new.lane.kind, queue=new.lane.queue, priority=new.lane.priority, arguments=Raw(new.arguments.encode())
         )
         return Answer(shown)
-    job = await call.aenqueue()
+    with naming_no_other(asked.access):
+        job = await call.aenqueue()
     if not job.created:
         await _check_is_visible(asked, job.id)
     headers = {"Location": f"{asked.root}/api/v1/jobs/{job.id}"}
     if not job.created and key is not None:
         headers["Idempotency-Replayed"] = "true"
     wait = preferred_wait(asked.headers)
+    finished = None
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait}"
-        finished = await asked.waits.outcome(asked.app, job.id, wait)
-        if finished is not None:
-            return Answer(with_result(await job.astatus(), finished, asked.access), headers=headers)
-    return Answer(job_view(await job.astatus(), asked.access), 202, {**headers, "Retry-After": POLL_AFTER})
+        finished = await read_after(asked.waits.outcome(asked.app, job.id, wait))
+    status = await read_after(job.astatus())
+    if status is not None and finished is not None:
+        return Answer(with_result(status, finished, asked.access), headers=headers)
+    view = StoredView(id=job.id) if status is None else job_view(status, asked.access)
+    return Answer(view, 202, {**headers, "Retry-After": POLL_AFTER})
 
 
 def checked_call(
@@ -161,9 +166,10 @@ async def _check_is_visible(asked: Asked[Any, Any], job_id: str) -> None:
     """Refuse to show an earlier job, with the same key, that the caller may not see. Raises Problem."""
     if not asked.access.sees_only_its_own:
         return
-    row = await asked.app.store.aread(read.job(job_id))
+    with outcome_unknown_if_unread():
+        row = await asked.app.store.aread(read.job(job_id))
     if row is not None and not is_visible(row, asked.access):
-        raise Problem(409, "key-conflict", "The key was used for another job", "another submitter has such a job")
+        raise Problem(409, "key-conflict", "The key was used for another job", TAKEN)
 
 
 def _key_of(asked: Asked[Any, Any]) -> Key | None:
@@ -197,7 +203,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         scope=Scope.JOBS,
         query=SubmitQuery,
         body=NewJobBody,
-        answers={202: JobView, 200: (JobWithResultView, CheckedView)},
+        answers={202: (JobView, StoredView), 200: (JobWithResultView, CheckedView)},
         headers=IDEMPOTENCY_KEY | PREFER,
         raises=(InvalidArgument, InvalidOption, UnknownKind, TooLarge, KeyConflict, NotUnique, QueueFull, QueueClosed),
         problems={400: "invalid-header", 501: "no-application"},
