@@ -60,3 +60,25 @@ def test_each_job_of_a_tenant_is_checked(login: Login, shop: ph.Posthorse) -> No
     assert shop.jobs().count() == 0
     assert [one["created"] for one in acme.post(f"{BULK}?atomic=false", json=mixed).json()["jobs"]] == [True, False]
     assert [job.status().tenant for job in shop.jobs()] == ["acme"]
+
+
+def test_a_job_that_is_too_large_is_passed_over_on_demand(client: TestClient, shop: ph.Posthorse) -> None:
+    mixed = {"jobs": [welcome(1), {"kind": "broken", "args": {"why": "x" * (5 * 1024 * 1024)}}, welcome(3)]}
+    assert client.post(BULK, json=mixed).status_code == 413
+    assert shop.jobs().count() == 0
+    shown = client.post(f"{BULK}?atomic=false", json=mixed).json()["jobs"]
+    assert [(one["created"], one["pointer"]) for one in shown] == [(True, None), (False, "/jobs/1"), (True, None)]
+
+
+def test_a_submitter_learns_no_ids_of_others(login: Login, shop: ph.Posthorse) -> None:
+    eva, adam = login(Role.SUBMITTER, name="eva"), login(Role.SUBMITTER, name="adam")
+    own = eva.post(BULK, json={"jobs": [welcome(1, key="k")]}).json()["jobs"][0]["id"]
+    seen = eva.post(BULK, json={"jobs": [welcome(1, key="k")]}).json()["jobs"]
+    assert (seen[0]["id"], seen[0]["created"]) == (own, False)
+    taken = adam.post(BULK, json={"jobs": [welcome(1, key="k"), welcome(2)]})
+    first, second = taken.json()["jobs"]
+    assert (first["id"], first["created"], first["pointer"], second["created"]) == (None, False, "/jobs/0", True)
+    conflict = adam.post(BULK, json={"jobs": [welcome(9, key="k")]})
+    assert (conflict.status_code, conflict.json()["type"]) == (409, "urn:posthorse:problem:key-conflict")
+    assert own not in taken.text + conflict.text
+    assert shop.jobs().count() == 2

@@ -9,6 +9,7 @@ from typing import cast
 
 import msgspec
 
+from posthorse.errors import NotUnique
 from posthorse.rules.job import NewJob, Options, State
 from posthorse.rules.unique import Identity
 from posthorse.store.base import QuerySteps, TypedQuery, query
@@ -24,7 +25,8 @@ def supersede(earlier: str, new: NewJob, arguments: str) -> QuerySteps[bool]:
     """Give a waiting job these arguments, the options and tags of another, and if that one says so, its time.
 
     Queue, priority, position and sequence stay. Returns False if the job has started; it then stays as it is. If a job
-    is postponed a thousand times, its events count that, and only the last time is stored.
+    is postponed a thousand times, its events count that, and only the last time is stored. Raises NotUnique for the job
+    of another submitter.
     """
     for _ in range(_MAX_LOOKS):
         rows = yield from LOCK_JOB(job=earlier)
@@ -48,6 +50,7 @@ def supersede(earlier: str, new: NewJob, arguments: str) -> QuerySteps[bool]:
         if state in (State.PENDING, State.SCHEDULED):
             target = State.SCHEDULED if due > locked.now else State.PENDING
     [(_, _, _, options, _)] = yield from IDENTITY_OF(job=earlier)
+    _check_submitter(earlier, options, new, state)
     [(version,)] = yield from SUPERSEDE(
         job=earlier,
         waits=target is State.SCHEDULED,
@@ -71,9 +74,21 @@ def supersede(earlier: str, new: NewJob, arguments: str) -> QuerySteps[bool]:
 
 
 def superseded(options: str | None, by: str | None) -> str | None:
-    """Return the options of a superseded job: the new ones, except for its sequence, which is a position."""
+    """Return the options of a superseded job: the new ones, except for its sequence, which is a position.
+
+    Who submitted it stays as well, because they read it.
+    """
     old, new = Options.decode(options), Options.decode(by)
-    return msgspec.structs.replace(new, sequence=old.sequence, passes_dead=old.passes_dead).encode()
+    return msgspec.structs.replace(
+        new, sequence=old.sequence, passes_dead=old.passes_dead, submitter=old.submitter
+    ).encode()
+
+
+def _check_submitter(earlier: str, options: str | None, new: NewJob, state: State) -> None:
+    """Refuse to change the job of another submitter. Raises NotUnique."""
+    submitter = Options.decode(new.options).submitter
+    if submitter is not None and submitter != Options.decode(options).submitter:
+        raise NotUnique(new.lane.kind, earlier, state.value)
 
 
 def _due(new: NewJob, now: int) -> int:
