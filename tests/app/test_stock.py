@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import Any
 
@@ -86,6 +86,25 @@ def test_a_taker_waits_for_a_result_which_is_ordered_at_once(app: ph.Posthorse) 
     with app.worker():
         assert tickets.take(timeout=20) == 1
         assert asyncio.run(tickets.atake(timeout=20)) == 2
+
+
+def test_a_taker_looks_less_often_the_longer_nothing_is_ordered(
+    app: ph.Posthorse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> Generator[Any, Any, None]:
+        pauses.append(seconds)
+        yield from ()
+
+    monkeypatch.setattr("posthorse.app.stock.sleep", sleep)
+    monkeypatch.setattr("posthorse.app.stock.monotonic", lambda: sum(pauses))
+    tickets = app.stock(Office(app).ticket.bind(), level=2)
+    tickets.set_level(0)
+    with pytest.raises(ph.StockEmpty):
+        tickets.take(timeout=3)
+    assert pauses[:6] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5]
+    assert len(pauses) < 12
 
 
 def test_however_many_processes_look_no_more_is_ordered_than_lacks(app: ph.Posthorse) -> None:

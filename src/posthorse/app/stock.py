@@ -36,6 +36,7 @@ MAX_WAIT = 0.5
 """Seconds for which a caller waits for the jobs that were ordered before it looks again: another may be faster."""
 
 MIN_WAIT = 0.02
+"""Seconds after which a caller looks again first, if nothing is ordered; twice as many each time, up to MAX_WAIT."""
 
 
 class Stock(StockHandle[R], Generic[R]):
@@ -148,7 +149,7 @@ class Stock(StockHandle[R], Generic[R]):
     def _take(self, count: int, timeout: Duration, tenant: str | None) -> Verb[list[R]]:
         owner = tenant_in(tenant)
         deadline = monotonic() + as_timedelta(timeout, name="timeout").total_seconds()
-        has_waited = False
+        has_waited, pause = False, MIN_WAIT
         while True:
             rows = yield from self._taken(count, owner)
             if rows:
@@ -166,18 +167,19 @@ class Stock(StockHandle[R], Generic[R]):
                 yield from self._count(missed=1)
                 raise StockEmpty(self.name, tenant=tenant, ordered=len(ordered))
             has_waited = True
-            yield from self._wait(ordered, left)
+            yield from self._wait(ordered, min(left, MAX_WAIT if ordered else pause))
+            pause = MIN_WAIT if ordered else min(2 * pause, MAX_WAIT)
 
     def _may_wait(self) -> bool:
         """Return whether anything can be made meanwhile: a transaction on SQLite keeps all others from writing."""
         store = self._app.store
         return not (store.is_in_transaction and store.backend.capabilities.is_file)
 
-    def _wait(self, ordered: Sequence[str], left: float) -> Verb[None]:
+    def _wait(self, ordered: Sequence[str], seconds: float) -> Verb[None]:
         if ordered:
-            yield from wait_for_end(self._app, ordered, min(left, MAX_WAIT))
+            yield from wait_for_end(self._app, ordered, seconds)
         else:
-            yield from sleep(min(left, MIN_WAIT))
+            yield from sleep(seconds)
 
     def _taken(self, count: int, owner: str) -> Verb[list[TakenResult]]:
         """Take from the shelf, first from where this process took last: PostgreSQL would walk over what is gone."""
