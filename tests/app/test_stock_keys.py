@@ -189,3 +189,13 @@ def test_declarations_by_key_that_cannot_be_kept_are_refused(sqlite_url: str) ->
     prices = app.stock(market.price, key="symbol")
     with pytest.raises(ph.InvalidArgument, match="symbol"):
         prices.get(7)  # type: ignore[arg-type]
+
+
+def test_inside_a_transaction_nothing_is_ordered(app: ph.Posthorse) -> None:
+    prices = app.stock(Market(app).price, key="symbol")
+    with app.store.transaction(), pytest.raises(ph.StockEmpty):
+        prices.get("ACME")
+    assert app.jobs().count() == 0
+    prices.refresh("ACME")
+    with app.store.transaction(), pytest.raises(ph.StockEmpty, match="1 is being made"):
+        prices.get("ACME")

@@ -303,7 +303,7 @@ def test_however_much_is_written_the_sweep_looks_only_so_often(
     neighbour.close()
     between = looks[1:]  # there was no wake before the first
     assert len(between) > 4
-    # On a busy machine one may be late, and the next in time; together they are no closer.
+    # On a busy machine one may be late, and the next in time; together they keep the distance.
     assert between[-1] - between[0] > (len(between) - 2) * CLOSEST_LOOKS
 
 

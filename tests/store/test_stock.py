@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import psycopg
+
 from posthorse.rules.job import JobError, NewJob
 from posthorse.rules.joins import Edge
 from posthorse.rules.lifecycle import Policy
 from posthorse.rules.outcomes import Lost, Raised
 from posthorse.rules.stock import StockDeclaration
+from posthorse.store.base import QuerySteps, operation
 from posthorse.store.operations import control
 from posthorse.store.operations.families import NewFamily, submit_family
 from posthorse.store.operations.releasing import release
@@ -22,10 +25,13 @@ from posthorse.store.operations.stock import (
     take_from_shelf,
     tidy_shelf,
 )
+from posthorse.store.operations.stock_ends import order_again
+from posthorse.store.operations.stock_keys import kept, order_keys
 from posthorse.store.operations.submit import EntryTerms
 from tests.store.yard import HOME, Yard
 
 TICKETS = StockDeclaration("tickets", NewJob("", HOME, "{}"), level=3, refill_at=3)
+PRICES = StockDeclaration("prices", NewJob("", HOME, "{}"), key="symbol")
 
 
 def order(yard: Yard, stock: StockDeclaration = TICKETS) -> list[str]:
@@ -118,3 +124,64 @@ def test_results_do_not_last_longer_after_the_clock_was_set_back(yard: Yard) -> 
     moved = yard.store.read(shelf_of(TICKETS, ""))
     assert moved.oldest == shelf.now
     assert moved.made == 1
+
+
+def test_a_result_whose_job_runs_again_is_not_on_the_shelf_until_it_completes(yard: Yard) -> None:
+    order(yard)
+    attempt = yard.claim_one()
+    yard.complete(attempt, result="7")
+    yard.store.run(run_again(attempt.job))
+    assert held(yard) == (0, 3, 0)
+    assert yard.store.run(take_from_shelf(TICKETS, "", 5)) == []
+
+
+def test_a_result_by_key_is_gone_once_its_job_runs_again(yard: Yard) -> None:
+    [job] = order_key(yard, "a")
+    yard.complete(yard.claim_one(), result="7")
+    assert [row.state for row in yard.store.read(kept("prices", "", "a"))] == ["made"]
+    yard.store.run(run_again(job))
+    assert yard.store.read(kept("prices", "", "a")) == []
+    assert len(order_key(yard, "a")) == 1
+
+
+def test_an_order_removes_the_old_failure_of_its_own_key_alone(yard: Yard) -> None:
+    for key in ("a", "b"):
+        order_key(yard, key)
+        yard.fail(yard.claim_one())
+    assert order_key(yard, "a") == []
+    yard.store.clock.advance(timedelta(hours=1))
+    assert len(order_key(yard, "a")) == 1
+    assert [row.state for row in yard.store.read(kept("prices", "", "b"))] == ["failed"]
+
+
+def test_what_a_transaction_removes_by_key_keeps_no_completion_waiting(postgres_url: str) -> None:
+    yard = Yard(postgres_url)
+    order_key(yard, "made")
+    yard.complete(yard.claim_one())
+    order_key(yard, "failed")
+    attempt = yard.claim_one()
+    yard.fail(attempt)
+    order_key(yard, "made")
+    newer = yard.claim_one()
+    yard.ask(attempt.job, "retry")
+    retried = yard.claim_one()
+    with psycopg.connect(postgres_url) as user:
+        user.execute("DELETE FROM posthorse.stocked WHERE state IN ('made', 'failed')")
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            other.execute(f"ALTER DATABASE {other.info.dbname} SET lock_timeout = '500ms'".encode())
+        impatient = Yard(postgres_url)
+        assert impatient.complete(newer, retried) == []
+        impatient.store.close()
+        user.rollback()
+    assert [row.state for row in yard.store.read(kept("prices", "", "made"))].count("made") == 2
+    yard.store.close()
+
+
+def order_key(yard: Yard, key: str) -> list[str]:
+    [call] = yard.new()
+    return yard.store.run(order_keys(PRICES, "", [(call, key)], Ordering(yard.store.lanes({HOME}))))
+
+
+@operation
+def run_again(job: str) -> QuerySteps[None]:
+    yield from order_again(job)

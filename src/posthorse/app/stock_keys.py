@@ -54,7 +54,8 @@ class KeyedStock(StockHandle[R], Generic[K, R]):
         """Return the result for a key, as often as you like.
 
         A result that is older than the `ttl` of the stock is returned for `stale` longer; the first caller who meets it
-        orders a new one. If there is none at all, one is ordered, once, however many callers ask.
+        orders a new one. If there is none at all, one is ordered, once, however many callers ask. Inside a
+        transaction nothing is ordered.
 
         timeout: for how long to wait for a result that is not there. Raises StockEmpty if none came, InvalidArgument
         for a key that does not fit its parameter.
@@ -141,7 +142,8 @@ class KeyedStock(StockHandle[R], Generic[K, R]):
         """Order a result, unless one is ordered, and wait for it. Raises StockEmpty."""
         dead = next((row for row in rows if row.state == "failed" and row.now - row.since < HOLD), None)
         ordered = [row.job for row in rows if row.state == "ordered"]
-        if not ordered and dead is None:
+        # The order of an open transaction would keep all others waiting who order the same key.
+        if not ordered and dead is None and not self._app.store.is_in_transaction:
             ordered = yield from self._order([(call, text)], owner)
             if not ordered:  # another caller was faster
                 rows = yield from look_up(self._app, kept(self.name, owner, text))

@@ -16,6 +16,7 @@ from posthorse.store.operations.lanes import home_of, lane_id
 from posthorse.store.operations.moves import LOOPS_OF, REVIVE, place
 from posthorse.store.operations.one_job import HELD_LEASE, LOCK_JOB, LockedJob, missing
 from posthorse.store.operations.recording import record
+from posthorse.store.operations.stock_ends import order_again
 from posthorse.store.operations.unique import claim_identity_again
 from posthorse.store.operations.waiting import Family, lock_family, open_again
 
@@ -93,6 +94,7 @@ def retry_own_bad_items(job: str, packing: Packing) -> QuerySteps[State]:
     yield from place(job, State.PENDING, run_at=None)
     told: dict[str, object] = {"detail": "its bad items alone"}
     if state is State.COMPLETED:  # its row describes the new run from now on
+        yield from order_again(job)
         told["completed"] = dict(zip(("started_at", "finished_at", "worker"), times, strict=True))
     detail = msgspec.json.encode(told).decode()
     yield from record(job, version, "retried", detail)

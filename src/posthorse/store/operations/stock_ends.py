@@ -1,4 +1,4 @@
-"""What the end of a job means to the stock that ordered it, in the commit of that end."""
+"""What the end of a job means to the stock that ordered it, in the commit of that end; and a run after it."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def end_orders(jobs: Sequence[str], state: State) -> QuerySteps[None]:
     yield query_rows("end_orders", rows, state="made" if state is State.COMPLETED else "failed")
     if state is State.COMPLETED:
         yield query_rows("replace_by_key", rows)
+
+
+def order_again(job: str) -> QuerySteps[None]:
+    """Take the result of a job that runs again out of its stock; a shelf has the next one, in its place."""
+    yield query_rows("order_again", [(job,)])

@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from posthorse.rules.job import NewJob
 from posthorse.rules.stock import HOLD, StockDeclaration
-from posthorse.store.base import QuerySteps, TypedQuery, creating_no_work, operation, query, single_operation
+from posthorse.store.base import (
+    QuerySteps,
+    TypedQuery,
+    creating_no_work,
+    operation,
+    query,
+    query_rows,
+    single_operation,
+)
 from posthorse.store.operations.queues import check_open, check_room
 from posthorse.store.operations.stock import TIDIED_AT_ONCE, Ordering, Tidied, put_in, tally
 
@@ -51,6 +59,7 @@ KEYS_HELD = TypedQuery("keys_held", KeysHeld)
 ASKED_KEYS = TypedQuery("asked_keys", AskedRow)
 DROP_KEY = TypedQuery("drop_key", tuple[str])
 TIDY_KEYS = TypedQuery("tidy_keys", tuple[str, int])
+TIDY_FAILED_KEYS = TypedQuery("tidy_failed_keys", tuple[str, int])
 
 
 @single_operation
@@ -78,7 +87,7 @@ def order_keys(
     check_open(jobs, ordering.closed)
     yield from check_room(jobs, ordering.gauges)
     # A job without a result that held its place for long enough makes room.
-    yield from TIDY_KEYS(stock=stock.name, tenant=tenant, state="failed", span=HOLD, limit=TIDIED_AT_ONCE)
+    yield query_rows("make_room", [(key,) for _, key in calls], stock=stock.name, tenant=tenant, hold=HOLD)
     return [job.id for job in (yield from put_in(stock.name, tenant, calls, ordering))]
 
 
@@ -110,8 +119,8 @@ def tidy_keys(stock: StockDeclaration, tenant: str, *, limit: int = TIDIED_AT_ON
 
     What expired without having been read is counted.
     """
-    late = yield from TIDY_KEYS(stock=stock.name, tenant=tenant, state="made", span=stock.kept_for, limit=limit)
-    held = yield from TIDY_KEYS(stock=stock.name, tenant=tenant, state="failed", span=HOLD, limit=limit)
+    late = yield from TIDY_KEYS(stock=stock.name, tenant=tenant, span=stock.kept_for, limit=limit)
+    held = yield from TIDY_FAILED_KEYS(stock=stock.name, tenant=tenant, span=HOLD, limit=limit)
     expired = sum(1 for _, asked in late if not asked)
     yield from tally(stock.name, expired=expired)
     return Tidied(0, expired, limit in (len(late), len(held)))
@@ -121,7 +130,7 @@ def tidy_keys(stock: StockDeclaration, tenant: str, *, limit: int = TIDIED_AT_ON
 @operation
 def empty_keys(stock: str, tenant: str, *, limit: int = TIDIED_AT_ONCE) -> QuerySteps[int]:
     """Remove results by key; return how many."""
-    gone = yield from TIDY_KEYS(stock=stock, tenant=tenant, state="made", span=-1, limit=limit)
-    yield from TIDY_KEYS(stock=stock, tenant=tenant, state="failed", span=-1, limit=limit)
+    gone = yield from TIDY_KEYS(stock=stock, tenant=tenant, span=-1, limit=limit)
+    yield from TIDY_FAILED_KEYS(stock=stock, tenant=tenant, span=-1, limit=limit)
     yield from tally(stock, emptied=len(gone))
     return len(gone)

@@ -18,6 +18,7 @@ from posthorse.rules.joins import HAS_CHILDREN, NEEDS_OTHERS, Join, Next, Phase,
 from posthorse.store.base import QuerySteps, TypedQuery, query, query_rows
 from posthorse.store.operations import ends
 from posthorse.store.operations.recording import record
+from posthorse.store.operations.stock_ends import order_again
 
 
 class LockedWaiter(NamedTuple):
@@ -223,6 +224,8 @@ def open_again(parent: str, *, failed: int = 0) -> QuerySteps[None]:
         return  # it comes back with its own needs
     if counted[parent].phase == "again":
         yield from set_phase(parent, "run")
+    if state is State.COMPLETED:
+        yield from order_again(parent)
     yield from wait_again(parent, HAS_CHILDREN, why="a job of its family runs again")
     above = yield from parents_of([parent])
     if parent in above:

@@ -1002,7 +1002,8 @@ WITH head AS MATERIALIZED (
     UPDATE @stocked SET state = 'taken', since = :now WHERE job = ANY (ARRAY(SELECT job FROM head)) RETURNING job
 )
 SELECT j.id, j.result, j.options, coalesce(j.finished_at, 0)
-FROM taken CROSS JOIN LATERAL (SELECT id, result, options, finished_at FROM @jobs WHERE id = taken.job OFFSET 0) AS j
+FROM taken CROSS JOIN LATERAL (
+    SELECT id, result, options, finished_at FROM @jobs WHERE id = taken.job AND state = 'completed' OFFSET 0) AS j
 
 -- ## tidy_shelf
 -- Remove entries of a shelf that have been in a state for a time, and that no other transaction holds; return them.
@@ -1013,12 +1014,70 @@ DELETE FROM @stocked WHERE job = ANY (ARRAY(
 RETURNING job, asked
 
 -- ## tidy_keys
--- Remove entries by key that have been in a state for a time, and that no other transaction holds; return them.
+-- Remove results by key that are there for a time, and that no other transaction holds; return them.
 DELETE FROM @stocked WHERE job = ANY (ARRAY(
     SELECT job FROM @stocked
-    WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = :state AND since <= :now - :span::bigint
+    WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = 'made' AND since <= :now - :span::bigint
     LIMIT :limit FOR UPDATE SKIP LOCKED))
 RETURNING job, asked
+
+-- ## tidy_failed_keys
+-- Remove entries by key whose jobs ended without a result some time ago, and that no other transaction holds; return them.
+DELETE FROM @stocked WHERE job = ANY (ARRAY(
+    SELECT job FROM @stocked
+    WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = 'failed' AND since <= :now - :span::bigint
+    LIMIT :limit FOR UPDATE SKIP LOCKED))
+RETURNING job, asked
+
+-- ## end_orders
+-- Write how orders ended: their results can be taken, or they have none. A failed one that another transaction is
+-- removing is left to it.
+-- rows: job uuid
+UPDATE @stocked SET state = :state, since = :now
+WHERE state IN ('ordered', 'failed') AND job = ANY (ARRAY(
+    SELECT s.job FROM {rows} CROSS JOIN LATERAL (
+        SELECT job FROM @stocked WHERE job = r.job AND state = 'ordered' OFFSET 0) AS s
+    UNION ALL
+    SELECT s.job FROM {rows} CROSS JOIN LATERAL (
+        SELECT job FROM @stocked WHERE job = r.job AND state = 'failed' OFFSET 0 FOR UPDATE SKIP LOCKED) AS s))
+
+-- ## replace_by_key
+-- Remove the results by key that newer ones replace. What another transaction holds stays: readers prefer the newest,
+-- and tidying removes the rest.
+-- rows: job uuid
+DELETE FROM @stocked WHERE job = ANY (ARRAY(
+    SELECT earlier.job FROM {rows}
+    CROSS JOIN LATERAL (SELECT stock, tenant, key FROM @stocked WHERE job = r.job AND key <> '' OFFSET 0) AS made
+    CROSS JOIN LATERAL (
+        SELECT job FROM @stocked
+        WHERE stock = made.stock AND tenant = made.tenant AND key = made.key AND state = 'made' AND job <> r.job
+        OFFSET 0 FOR UPDATE SKIP LOCKED) AS earlier))
+
+-- ## mark_asked
+-- Note that a result by key was read, unless another transaction holds it at this moment.
+UPDATE @stocked SET asked = true WHERE job = ANY (ARRAY(
+    SELECT job FROM @stocked WHERE job = :job AND NOT asked FOR UPDATE SKIP LOCKED))
+
+-- ## make_room
+-- Remove the jobs without a result that held the places of these keys for long enough, and that no other transaction
+-- holds.
+-- rows: key text
+DELETE FROM @stocked WHERE job = ANY (ARRAY(
+    SELECT s.job FROM {rows} CROSS JOIN LATERAL (
+        SELECT job FROM @stocked
+        WHERE stock = :stock AND tenant = :tenant AND key = r.key AND state = 'failed' AND since <= :now - :hold::bigint
+        OFFSET 0 FOR UPDATE SKIP LOCKED) AS s))
+
+-- ## order_again
+-- Note that jobs run again whose results are there: a shelf waits for them as for orders; a key has no result until the
+-- next one is ordered. What another transaction takes or removes at this moment is left to it.
+-- rows: job uuid
+UPDATE @stocked SET state = 'ordered', since = :now WHERE job = ANY (ARRAY(
+    SELECT s.job FROM {rows} CROSS JOIN LATERAL (
+        SELECT job FROM @stocked WHERE job = r.job AND state = 'made' AND key = '' OFFSET 0 FOR UPDATE SKIP LOCKED) AS s));
+DELETE FROM @stocked WHERE job = ANY (ARRAY(
+    SELECT s.job FROM {rows} CROSS JOIN LATERAL (
+        SELECT job FROM @stocked WHERE job = r.job AND state = 'made' AND key <> '' OFFSET 0 FOR UPDATE SKIP LOCKED) AS s))
 
 -- ## move_stocked
 -- Let results and orders of stocks that began in the future begin now; those that a transaction takes at this moment leave

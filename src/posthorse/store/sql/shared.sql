@@ -2164,30 +2164,12 @@ ORDER BY since LIMIT :limit
 SELECT job FROM @stocked WHERE stock = :stock AND tenant = :tenant AND key = :key AND state = 'failed'
 ORDER BY since DESC LIMIT :limit
 
--- ## end_orders
--- Write how orders ended: their results can be taken, or they have none.
--- rows: job uuid
-UPDATE @stocked SET state = :state, since = :now
-WHERE job IN (SELECT r.job FROM {rows}) AND state IN ('ordered', 'failed')
-
--- ## replace_by_key
--- Remove the results by key that newer ones replace.
--- rows: job uuid
-DELETE FROM @stocked WHERE job IN (
-    SELECT earlier.job FROM {rows}
-    JOIN @stocked made ON made.job = r.job AND made.key <> ''
-    JOIN @stocked earlier ON earlier.stock = made.stock AND earlier.tenant = made.tenant AND earlier.key = made.key
-        AND earlier.state = 'made' AND earlier.job <> made.job)
-
 -- ## kept_by_key
--- Return what a stock has under a key: the entries, with the results of those that are made.
+-- Return what a stock has under a key: the entries, with the results of those that are made. What runs again has none.
 SELECT s.job, s.state, s.since, s.asked, j.result, j.options, :now AS now
 FROM @stocked s JOIN @jobs j ON j.id = s.job
 WHERE s.stock = :stock AND s.tenant = :tenant AND s.key = :key AND s.state <> 'taken'
-
--- ## mark_asked
--- Note that a result by key was read.
-UPDATE @stocked SET asked = true WHERE job = :job AND NOT asked
+    AND (s.state <> 'made' OR j.state = 'completed')
 
 -- ## asked_keys
 -- Return the keys whose results were read since they were made, after a key, with the jobs that made them.

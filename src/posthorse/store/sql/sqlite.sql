@@ -778,11 +778,52 @@ DELETE FROM @stocked WHERE job IN (
 RETURNING job, asked
 
 -- ## tidy_keys
--- Remove entries by key that have been in a state for a time; return them.
+-- Remove results by key that are there for a time; return them.
 DELETE FROM @stocked WHERE job IN (
     SELECT job FROM @stocked
-    WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = :state AND since <= :now - :span LIMIT :limit)
+    WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = 'made' AND since <= :now - :span LIMIT :limit)
 RETURNING job, asked
+
+-- ## tidy_failed_keys
+-- Remove entries by key whose jobs ended without a result some time ago; return them.
+DELETE FROM @stocked WHERE job IN (
+    SELECT job FROM @stocked
+    WHERE stock = :stock AND tenant = :tenant AND key <> '' AND state = 'failed' AND since <= :now - :span LIMIT :limit)
+RETURNING job, asked
+
+-- ## end_orders
+-- Write how orders ended: their results can be taken, or they have none.
+-- rows: job uuid
+UPDATE @stocked SET state = :state, since = :now
+WHERE job IN (SELECT r.job FROM {rows}) AND state IN ('ordered', 'failed')
+
+-- ## replace_by_key
+-- Remove the results by key that newer ones replace.
+-- rows: job uuid
+DELETE FROM @stocked WHERE job IN (
+    SELECT earlier.job FROM {rows}
+    JOIN @stocked made ON made.job = r.job AND made.key <> ''
+    JOIN @stocked earlier ON earlier.stock = made.stock AND earlier.tenant = made.tenant AND earlier.key = made.key
+        AND earlier.state = 'made' AND earlier.job <> made.job)
+
+-- ## mark_asked
+-- Note that a result by key was read.
+UPDATE @stocked SET asked = true WHERE job = :job AND NOT asked
+
+-- ## make_room
+-- Remove the jobs without a result that held the places of these keys for long enough.
+-- rows: key text
+DELETE FROM @stocked WHERE job IN (
+    SELECT s.job FROM {rows} CROSS JOIN @stocked s
+    WHERE s.stock = :stock AND s.tenant = :tenant AND s.key = r.key AND s.state = 'failed' AND s.since <= :now - :hold)
+
+-- ## order_again
+-- Note that jobs run again whose results are there: a shelf waits for them as for orders; a key has no result until the
+-- next one is ordered.
+-- rows: job uuid
+UPDATE @stocked SET state = 'ordered', since = :now
+WHERE job IN (SELECT r.job FROM {rows}) AND state = 'made' AND key = '';
+DELETE FROM @stocked WHERE job IN (SELECT r.job FROM {rows}) AND state = 'made' AND key <> ''
 
 -- ## move_stocked
 -- Let results and orders of stocks that began in the future begin now.
