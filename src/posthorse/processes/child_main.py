@@ -49,7 +49,8 @@ from posthorse.worker.isolation.messages import (
     throttle_in_child,
 )
 from posthorse.worker.isolation.runner_channel import RunnerChannel
-from posthorse.worker.running.execution import FromThread, Surroundings, evidence, run
+from posthorse.worker.running.code_errors import evidence
+from posthorse.worker.running.execution import FromThread, Surroundings, run
 from posthorse.worker.running.process_life import ProcessLife
 from posthorse.worker.running.process_resources import ProcessResources
 from posthorse.worker.running.threads import Threads

@@ -11,7 +11,6 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
 from typing import NamedTuple, Protocol, cast
 
 import msgspec
@@ -19,9 +18,8 @@ import msgspec
 from posthorse.clock import microseconds
 from posthorse.errors import CodecError, Interrupted, OutcomeUnknown, StoreUnreachable
 from posthorse.rules.arguments.signature import ArgumentsUnfit
-from posthorse.rules.job import JobError
 from posthorse.rules.metadata import OF_RUNNING_JOB
-from posthorse.rules.middleware import Layer, MiddlewareRun
+from posthorse.rules.middleware import Layer
 from posthorse.rules.outcomes import Joined, Lost, Outcome, Raised, Returned, Skipped, Snoozed, Stopped, Unfit
 from posthorse.rules.packing import PACKED, PLAIN, JobTexts, Packing
 from posthorse.rules.steering import GiveUp, Steering, Verdict, leaves, only_error_of, skip_in, snooze_in, verdict_on
@@ -30,13 +28,12 @@ from posthorse.rules.values.texts import message_of
 from posthorse.store.operations.parts import results_of_parts
 from posthorse.telemetry.tracing import is_traced
 from posthorse.worker.base import structlog_fields
-from posthorse.worker.base.evidence import evidence_of
 from posthorse.worker.base.log_capture import JOB
 from posthorse.worker.base.stop import StopSignal
 from posthorse.worker.checkpoints.about_job import AboutJob
 from posthorse.worker.checkpoints.context import Context
 from posthorse.worker.checkpoints.journal import Journal
-from posthorse.worker.running import onion, resources
+from posthorse.worker.running.code_errors import evidence
 from posthorse.worker.running.frameworks import CONNECTION_HYGIENE, has_framework
 from posthorse.worker.running.onion import AttemptParts, Onion
 from posthorse.worker.running.parts import Combine, are_over, joining
@@ -51,9 +48,6 @@ UNASKED = (
     "Interrupted was raised though nothing asked this job to stop; to be run later raise ph.Snooze, to be tried again "
     "ph.Retry"
 )
-
-OURS = (__name__, onion.__name__, resources.__name__, MiddlewareRun.__module__)
-"""Modules whose frames are removed from the start of a traceback."""
 
 STORE_AWAY = (StoreUnreachable, OutcomeUnknown)
 ASKING: tuple[type[BaseException], ...] = (
@@ -322,11 +316,6 @@ def _asked_for(error: BaseException, runnable: Runnable, home: str) -> Outcome |
     return None if snooze is None else Snoozed(microseconds(snooze.duration), f"snoozed: {message_of(snooze)}")
 
 
-def evidence(error: BaseException) -> JobError:
-    """Return an exception as it is stored with the job."""
-    return evidence_of(error, _from_user_code(error.__traceback__))
-
-
 def _raised(error: BaseException, runnable: Runnable) -> Raised:
     """Return the failure, with what the error itself or the kind's options say about further attempts."""
     options, claimed = runnable.kind.options, runnable.claimed
@@ -348,14 +337,6 @@ def _raised(error: BaseException, runnable: Runnable) -> Raised:
     if isinstance(error, Interrupted):
         told = msgspec.structs.replace(told, message=f"{UNASKED}: {told.message}" if told.message else UNASKED)
     return Raised(told, wait, why)
-
-
-def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
-    """Return the part of the traceback that starts in the job's own code."""
-    here = trace
-    while here is not None and here.tb_frame.f_globals.get("__name__") in OURS:
-        here = here.tb_next
-    return here or trace
 
 
 async def _context(runnable: Runnable, journal: Journal) -> Context:
