@@ -129,7 +129,8 @@ def fill(connection: psycopg.Connection[Any]) -> None:
     )
     connection.execute(
         """INSERT INTO posthorse.stocked (job, stock, tenant, key, state, since)
-        SELECT id, 'stock ' || seq % 3, '', '', 'made', seq FROM posthorse.jobs WHERE seq % 2 = 1"""
+        SELECT id, 'stock ' || seq % 3, '', CASE seq % 3 WHEN 0 THEN 'key ' || seq ELSE '' END, 'made', seq
+        FROM posthorse.jobs WHERE seq % 2 = 1"""
     )
     connection.execute(
         """INSERT INTO posthorse.slots (gate, job, epoch, until)

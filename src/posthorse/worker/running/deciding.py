@@ -101,9 +101,8 @@ class Deciding:
         return None
 
     def _evidence(self, running: RunningJob, outcome: Outcome, transition: Transition, stored: Transition) -> str:
-        evidence = Evidence(
-            self._runner.worker, self._runner.pid, round(running.seconds, 3), _reason(outcome, transition)
-        )
+        runner, why = self._runner, _reason(outcome, transition)
+        evidence = Evidence(runner.worker, runner.pid, round(running.seconds, 3), detail=why)
         if (error := stored.error) is not None:
             evidence.type, evidence.message, evidence.traceback = error.type, error.message, error.traceback
         if isinstance(error, PackedError):
