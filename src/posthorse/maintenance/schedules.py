@@ -15,6 +15,7 @@ from posthorse import ids
 from posthorse.clock import SECOND, moment, monotonic
 from posthorse.errors import PosthorseError
 from posthorse.failpoints import failpoint
+from posthorse.maintenance.turns import take_turns
 from posthorse.rules.job import NewJob
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
@@ -71,19 +72,12 @@ class Scheduler:
 
     async def run_forever(self) -> None:
         """Run until cancelled."""
-        while True:
-            try:
-                pause = await self.turn() if self._declared else LOOK_INTERVAL
-            except PosthorseError as error:
-                log.warning("cannot look after schedules: %s", error)
-                pause = LOOK_INTERVAL
-            except Exception:
-                log.exception("cannot look after schedules")
-                pause = LOOK_INTERVAL
-            await asyncio.sleep(pause)
+        await take_turns(self.turn, "schedules", when_failed=LOOK_INTERVAL)
 
     async def turn(self) -> float:
         """Do what is due; return the seconds until the next turn."""
+        if not self._declared:
+            return LOOK_INTERVAL
         rows = await self._store.aread(schedules())
         if await self._enter(rows):
             rows = await self._store.aread(schedules())

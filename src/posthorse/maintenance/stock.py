@@ -6,7 +6,6 @@ there. So however many processes look, no more is ordered than a shelf lacks.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -14,6 +13,7 @@ from posthorse.clock import SECOND, monotonic
 from posthorse.errors import PosthorseError
 from posthorse.failpoints import failpoint
 from posthorse.maintenance.chores.base import REST, ChorePace
+from posthorse.maintenance.turns import take_turns
 from posthorse.rules.packing import PLAIN, Packing
 from posthorse.rules.queues import DeclaredQueues
 from posthorse.rules.stock import StockDeclaration, refill_of
@@ -52,19 +52,12 @@ class StockKeeper:
 
     async def run_forever(self) -> None:
         """Run until cancelled."""
-        while True:
-            try:
-                pause = await self.turn() if self._declared else WHEN_FAILED
-            except PosthorseError as error:
-                log.warning("cannot look after stocks: %s", error)
-                pause = WHEN_FAILED
-            except Exception:
-                log.exception("cannot look after stocks")
-                pause = WHEN_FAILED
-            await asyncio.sleep(pause)
+        await take_turns(self.turn, "stocks", when_failed=WHEN_FAILED)
 
     async def turn(self) -> float:
         """Order what is lacking, and remove what is stale; return the seconds until the next turn."""
+        if not self._declared:
+            return WHEN_FAILED
         with self._throttle.turn():
             is_behind = False
             for row in await self._rows():

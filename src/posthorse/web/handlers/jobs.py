@@ -183,11 +183,11 @@ def _found(asked: Asked[Any, None], wanted: str) -> Jobs:
     """
     tenant = asked.access.tenant
     with blamed_on_parameter("q"):
-        hidden = (
-            [] if asked.access.sees_data else [term for word in PATHS for term in parse_filter(wanted).of_word(word)]
-        )
-        if hidden:
-            raise refused(f"q: {hidden[0].name} looks into arguments or metadata, which these credentials do not show")
+        if not asked.access.sees_data:
+            terms = parse_filter(wanted)
+            hidden = next((term for word in PATHS for term in terms.of_word(word)), None)
+            if hidden is not None:
+                raise refused(f"q: {hidden.name} looks into arguments or metadata, which these credentials do not show")
         return asked.app.jobs(wanted) if tenant is None else asked.app.jobs(wanted, tenant=tenant)
 
 
